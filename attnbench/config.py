@@ -1,0 +1,187 @@
+"""Every setting, its type and its default. YAML under `conf/` gives values; nothing else defines names."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def folder(name: str) -> Path:
+    """Where `conf` or `experiments` lies: inside an installed package, else beside it in a checkout."""
+    return next((p for p in (HERE / name, HERE.parent / name) if p.is_dir()), HERE / name)
+
+
+def names(group: str) -> list[str]:
+    """What can be chosen in a group of `conf/`; files that start with an underscore are shared parts."""
+    return sorted(p.stem for p in (folder("conf") / group).glob("[!_]*.yaml"))
+
+
+class Layout(StrEnum):
+    """How a site's module holds its map: as (b, c, h, w), as (b, h, w, c), or as (b, n, c) tokens."""
+
+    BCHW = "BCHW"
+    BHWC = "BHWC"
+    BNC = "BNC"
+
+
+class Amp(StrEnum):
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@dataclass
+class Site:
+    """A kind of place: one of `after`, `before`, `instead`, each a list of patterns of module names."""
+
+    after: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    instead: list[str] = field(default_factory=list)
+    layout: Layout = Layout.BCHW
+    prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
+
+
+@dataclass
+class Backbone:
+    name: str = "???"
+    source: str = "???"  # timm, or the file under attnbench/backbones that builds it
+    args: dict[str, Any] = field(default_factory=dict)  # for the builder
+    stem: str = "imagenet"  # cifar: 3x3 convolution with stride 1 and no pooling, for small images
+    pretrained: bool = False  # timm's weights, from its local cache or, if that lacks them, downloaded
+    contains: str | None = None  # attention that the backbone has of its own, even with attn=none
+    sites: dict[str, Site] = field(default_factory=dict)
+
+
+@dataclass
+class Data:
+    name: str = "???"
+    root: str | None = None  # folder that holds the set
+    download: bool = False  # let torchvision fetch what is missing
+    size: int = 32  # height and width of the images that the network sees, px
+    channels: int = 3
+    classes: int = 10
+    train: int | None = None  # images to use of each split; null: all
+    val: int | None = None
+    test: int | None = None
+    split_seed: int = 0  # draws the validation images from the training split
+    mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
+    options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
+
+
+@dataclass
+class Augment:
+    """Drawn anew for each image of each training batch."""
+
+    crop: str = "pad"  # pad: random crop after zero padding; resized: random area and aspect; none
+    padding: int = 4  # px, for crop=pad
+    scale: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the area, for crop=resized
+    flip: bool = True
+    cutout: int = 0  # side of the square set to the mean, px; 0: off
+    mixup: float = 0.0  # alpha; 0: off
+    cutmix: float = 0.0
+
+
+@dataclass
+class Optimizer:
+    name: str = "sgd"  # any of timm's factory; sgd is with Nesterov's momentum
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    filter_bias_and_bn: bool = False  # leave biases and norms out of weight decay
+
+
+@dataclass
+class Schedule:
+    name: str = "cosine"  # cosine, step, multistep, poly or constant
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 0.0
+    min_lr: float = 0.0
+    milestones: list[float] = field(default_factory=list)  # epochs, for multistep
+    step_epochs: float = 30.0  # for step
+    gamma: float = 0.1
+    power: float = 0.9  # for poly
+
+
+@dataclass
+class Recipe:
+    name: str = "???"
+    epochs: int = 3
+    batch_size: int = 128
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augment = field(default_factory=Augment)
+    label_smoothing: float = 0.0
+    ema: float = 0.0  # decay of the averaged weights that are evaluated; 0: off
+    amp: Amp = Amp.no
+    clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
+    evaluate_every: int = 1  # epochs between evaluations on the validation split
+
+
+@dataclass
+class Task:
+    name: str = "???"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Cost:
+    """What is measured of a cell's network beside its accuracy."""
+
+    input: int | None = None  # height and width, px; null: the data's
+    counters: bool = True  # multiply-adds, element-wise work, activations
+    latency: bool = True
+    rounds: int = 20  # interleaved pairs of candidate and control
+    batch: int = 1
+    training: bool = False  # time a training step too
+
+
+@dataclass
+class Hardware:
+    """Where and how it runs; never part of what a cell is."""
+
+    name: str = "auto"
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    threads: int | None = None  # of torch on the CPU; null: as many as cores
+    channels_last: bool = True
+    compile: bool = False
+    deterministic: bool = True
+    workers: int = 2  # processes that decode images of sets too large for memory
+
+
+@dataclass
+class Track:
+    name: str = "off"  # off or wandb
+    mode: str = "offline"  # offline or online, for wandb
+    project: str = "attnbench"
+
+
+@dataclass
+class Launch:
+    """How a sweep's cells are handed out."""
+
+    executor: str = "processes"  # inline, processes or slurm
+    jobs: int | None = None  # processes at a time; null: one a core, one thread each
+    pack: int = 8  # cells that share one process, and so its start
+    slurm: dict[str, Any] = field(default_factory=dict)  # submitit's parameters
+
+
+@dataclass
+class Config:
+    """One cell, whole."""
+
+    task: Task = field(default_factory=Task)
+    data: Data = field(default_factory=Data)
+    backbone: Backbone = field(default_factory=Backbone)
+    attn: dict[str, Any] = field(default_factory=lambda: {"name": "none"})  # name and options
+    site: str = "paper"  # a site of the backbone; paper: the one on the mechanism's card
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    cost: Cost = field(default_factory=Cost)
+    hardware: Hardware = field(default_factory=Hardware)
+    track: Track = field(default_factory=Track)
+    launch: Launch = field(default_factory=Launch)
+    results: str = "results"  # folder of the records and tables
+    runs: str = "runs"  # folder of checkpoints and logs

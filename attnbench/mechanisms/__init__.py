@@ -1,0 +1,104 @@
+"""The zoo's registry: the folder is the survey's category, the file's name is what `attn=` takes.
+
+Names, cards and options are read from the source text, so that asking what exists never imports torch.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from attnbench.mechanisms.base import Mechanism
+
+CATEGORIES = ("none", "channel", "spatial", "temporal", "branch", "channel_spatial", "spatial_temporal")
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One mechanism as its file describes it."""
+
+    name: str
+    category: str
+    path: Path
+    summary: str  # first line of the file's docstring
+    cls: str  # name of the class that carries the card
+    options: Mapping[str, Any]  # option -> default
+    card: Mapping[str, Any]  # the card's columns; an expression such as `params` stays source text
+
+    @property
+    def module(self) -> str:
+        parts = self.path.relative_to(HERE).with_suffix("").parts
+        return ".".join((__name__, *parts))
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """All mechanisms, by name, in the survey's order of categories."""
+    files = [HERE / "none.py", *(p for c in CATEGORIES[1:] for p in sorted((HERE / c).glob("[!_]*.py")))]
+    return {path.stem: read(path) for path in files}
+
+
+def entry(name: str) -> Entry:
+    """The mechanism of that name; raises `UserError` with near names."""
+    if name not in entries():
+        raise unknown("mechanism", name, entries())
+    return entries()[name]
+
+
+def load(name: str) -> "type[Mechanism]":
+    """The mechanism's class (imports torch)."""
+    found = entry(name)
+    return getattr(import_module(found.module), found.cls)
+
+
+def read(path: Path) -> Entry:
+    """Read one mechanism's file; raises `UserError` where it does not keep to the form."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    cards = [(c, value) for c in tree.body if isinstance(c, ast.ClassDef) and (value := _card(c))]
+    if len(cards) != 1:
+        raise UserError(f"{path}: {len(cards)} classes carry a `card = Card(...)`; a mechanism's file has one")
+    cls, card = cards[0]
+    return Entry(
+        name=path.stem,
+        category="none" if path.parent == HERE else path.parent.name,
+        path=path,
+        summary=(ast.get_docstring(tree) or "").partition("\n")[0],
+        cls=cls.name,
+        options=_options(cls, path),
+        card={k.arg: _value(k.value) for k in card.keywords if k.arg},
+    )
+
+
+def _card(cls: ast.ClassDef) -> ast.Call | None:
+    for node in cls.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "card" and isinstance(node.value, ast.Call):
+            return node.value
+    return None
+
+
+def _options(cls: ast.ClassDef, path: Path) -> dict[str, Any]:
+    """Arguments of `__init__` that have a literal default."""
+    init = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init is None:
+        return {}
+    names = [a.arg for a in init.args.args][-len(init.args.defaults) :] if init.args.defaults else []
+    pairs = [*zip(names, init.args.defaults), *zip([a.arg for a in init.args.kwonlyargs], init.args.kw_defaults)]
+    try:
+        return {name: ast.literal_eval(default) for name, default in pairs if default is not None}
+    except ValueError:
+        raise UserError(f"{path}: a default of {cls.name}.__init__ is not a literal") from None
+
+
+def _value(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)

@@ -1,0 +1,1 @@
+"""Channel attention: what to attend to."""

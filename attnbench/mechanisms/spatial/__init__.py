@@ -1,0 +1,1 @@
+"""Spatial attention: where to attend."""

@@ -1,0 +1,1 @@
+"""Spatial and temporal attention together."""

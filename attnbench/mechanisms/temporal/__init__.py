@@ -1,0 +1,1 @@
+"""Temporal attention: when to attend."""
