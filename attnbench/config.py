@@ -5,6 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from attnbench import mechanisms
+
 HERE = Path(__file__).parent
 
 
@@ -26,8 +28,10 @@ class Layout(StrEnum):
     BNC = "BNC"
 
 
-class Amp(StrEnum):
-    no = "no"
+class Precision(StrEnum):
+    """Of the multiplications in training: fp32, or autocast to a half."""
+
+    fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
 
@@ -86,7 +90,7 @@ class Augment:
 
 @dataclass
 class Optimizer:
-    name: str = "sgd"  # any of timm's factory; sgd is with Nesterov's momentum
+    name: str = "sgd"  # sgd (Nesterov), momentum, adam, adamw, lamb, lion, rmsprop, of timm's factory
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -115,7 +119,7 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     label_smoothing: float = 0.0
     ema: float = 0.0  # decay of the averaged weights that are evaluated; 0: off
-    amp: Amp = Amp.no
+    precision: Precision = Precision.fp32
     clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
     evaluate_every: int = 1  # epochs between evaluations on the validation split
 
@@ -149,6 +153,7 @@ class Hardware:
     compile: bool = False
     deterministic: bool = True
     workers: int = 2  # processes that decode images of sets too large for memory
+    checkpoint_s: float = 60.0  # seconds between checkpoints, beside the one at each epoch's end
 
 
 @dataclass
@@ -162,10 +167,10 @@ class Track:
 class Launch:
     """How a sweep's cells are handed out."""
 
-    executor: str = "processes"  # inline, processes or slurm
+    executor: str = "processes"  # inline or processes
     jobs: int | None = None  # processes at a time; null: one a core, one thread each
     pack: int = 8  # cells that share one process, and so its start
-    slurm: dict[str, Any] = field(default_factory=dict)  # submitit's parameters
+    retry: bool = False  # run cells again that failed or ran out of memory
 
 
 @dataclass
@@ -185,3 +190,11 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+
+
+GROUPS = ("task", "data", "backbone", "attn", "recipe", "hardware", "track", "launch")
+
+
+def choices(group: str) -> list[str]:
+    """What can be chosen for one of `GROUPS`: files of `conf/`, and the mechanisms."""
+    return list(mechanisms.entries()) if group == "attn" else names(group)

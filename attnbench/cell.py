@@ -1,0 +1,121 @@
+"""A cell: one point of the grid, and the fingerprints that say which cells are the same and which compare."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from attnbench import mechanisms
+from attnbench.config import Config
+
+PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
+NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")
+NOT_COMPARED = ("attn", "site", "seed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration, seen as (task, data, backbone, attn, site, recipe, seed)."""
+
+    config: Config
+
+    @cached_property
+    def site(self) -> str:
+        """The site asked for; `paper` stands for the one on the mechanism's card."""
+        if self.config.site != "paper":
+            return self.config.site
+        return mechanisms.entry(self.mechanism).card["site"]
+
+    @property
+    def mechanism(self) -> str:
+        return self.config.attn["name"]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The mechanism's options, defaults included."""
+        return {k: v for k, v in self.config.attn.items() if k != "name"}
+
+    @property
+    def attn(self) -> str:
+        """The mechanism's name with what differs from its defaults: `se`, `se(reduction=8)`."""
+        defaults = mechanisms.entry(self.mechanism).options
+        changed = [f"{k}={v}" for k, v in sorted(self.options.items()) if v != defaults.get(k)]
+        return f"{self.mechanism}({', '.join(changed)})" if changed else self.mechanism
+
+    @cached_property
+    def impossible(self) -> str | None:
+        """Why it has no meaning, as far as names alone can tell."""
+        if self.mechanism == "none" or self.site in self.config.backbone.sites:
+            return None
+        known = ", ".join(self.config.backbone.sites)
+        return f"{self.config.backbone.name} has no site '{self.site}' (it has: {known})"
+
+    @cached_property
+    def table(self) -> str:
+        """Fingerprint of all that the cells of one leaderboard share."""
+        return fingerprint({k: v for k, v in self._identity.items() if k not in NOT_COMPARED})
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of the mechanism's code."""
+        return code_digest(mechanisms.entry(self.mechanism).path)
+
+    @cached_property
+    def key(self) -> str:
+        """Fingerprint of all that can change one of its numbers; the name of its record."""
+        return fingerprint({**self._identity, "digest": self.digest})
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        config = {k: v for k, v in asdict(self.config).items() if k not in NOT_IDENTITY}
+        config["data"] = {k: v for k, v in config["data"].items() if k not in ("root", "download")}
+        config["backbone"] = {k: v for k, v in config["backbone"].items() if k != "sites"}
+        # The control is the same wherever it would have stood.
+        config["site"] = None if self.mechanism == "none" else self._where()
+        return {**config, "protocol": PROTOCOL}
+
+    def _where(self) -> dict[str, Any]:
+        """The site by what it matches, so that renaming it in a file changes nothing."""
+        site = self.config.backbone.sites.get(self.site)
+        return {"name": self.site} if site is None else asdict(site)
+
+    def coordinates(self) -> dict[str, Any]:
+        """What a person calls it."""
+        return {
+            "task": self.config.task.name,
+            "data": self.config.data.name,
+            "backbone": self.config.backbone.name,
+            "attn": self.attn,
+            "mechanism": self.mechanism,
+            "category": mechanisms.entry(self.mechanism).category,
+            "site": self.site if self.mechanism != "none" else "",
+            "recipe": self.config.recipe.name,
+            "seed": self.config.seed,
+        }
+
+    def __str__(self) -> str:
+        c = self.coordinates()
+        at = f" at {c['site']}" if c["site"] else ""
+        return f"{c['task']} {c['data']} {c['backbone']} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the content's sha256, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def code_digest(path: Path) -> str:
+    """Fingerprint of a Python file's meaning: comments, docstrings and layout do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                node.body = body[1:]  # type: ignore[attr-defined]
+    return fingerprint({"ast": ast.dump(tree)})

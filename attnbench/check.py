@@ -1,0 +1,109 @@
+"""What no type can say of a configuration: ranges, known words, options of a mechanism."""
+
+from collections.abc import Callable
+from typing import Any
+
+from attnbench import mechanisms
+from attnbench.config import Config
+from attnbench.errors import UserError, unknown
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "backbone.stem": ("imagenet", "cifar"),
+    "recipe.optimizer.name": ("sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop"),
+    "recipe.schedule.name": ("cosine", "step", "multistep", "poly", "constant"),
+    "recipe.augment.crop": ("pad", "resized", "none"),
+    "track.name": ("off", "wandb"),
+    "track.mode": ("offline", "online"),
+    "launch.executor": ("inline", "processes"),
+}
+Rule = tuple[Callable[[Any], bool], str]
+POSITIVE: Rule = (lambda v: v > 0, "above 0")
+NOT_NEGATIVE: Rule = (lambda v: v >= 0, "0 or more")
+SHARE: Rule = (lambda v: 0 <= v < 1, "at least 0 and below 1")
+RANGES: dict[str, Rule] = {
+    "seed": NOT_NEGATIVE,
+    "data.size": POSITIVE,
+    "data.classes": POSITIVE,
+    "data.channels": POSITIVE,
+    "data.train": POSITIVE,
+    "data.val": NOT_NEGATIVE,
+    "data.test": POSITIVE,
+    "recipe.epochs": NOT_NEGATIVE,
+    "recipe.batch_size": POSITIVE,
+    "recipe.optimizer.lr": POSITIVE,
+    "recipe.optimizer.momentum": SHARE,
+    "recipe.optimizer.weight_decay": NOT_NEGATIVE,
+    "recipe.schedule.warmup_epochs": NOT_NEGATIVE,
+    "recipe.label_smoothing": SHARE,
+    "recipe.ema": SHARE,
+    "recipe.clip_norm": NOT_NEGATIVE,
+    "recipe.evaluate_every": POSITIVE,
+    "recipe.augment.padding": NOT_NEGATIVE,
+    "recipe.augment.cutout": NOT_NEGATIVE,
+    "recipe.augment.mixup": NOT_NEGATIVE,
+    "recipe.augment.cutmix": NOT_NEGATIVE,
+    "cost.input": POSITIVE,
+    "cost.rounds": POSITIVE,
+    "cost.batch": POSITIVE,
+    "hardware.threads": POSITIVE,
+    "hardware.workers": NOT_NEGATIVE,
+    "launch.jobs": POSITIVE,
+    "launch.pack": POSITIVE,
+}
+
+
+def check(config: Config) -> None:
+    """Raise `UserError` for the first value that cannot be meant."""
+    for path, words in WORDS.items():
+        if (word := _at(config, path)) not in words:
+            raise unknown(path, str(word), words)
+    for path, (holds, meaning) in RANGES.items():
+        value = _at(config, path)
+        if value is not None and not holds(value):
+            raise UserError(f"{path}={value}: must be {meaning}")
+    _check_attention(config.attn)
+    _check_site(config)
+    _check_task(config)
+
+
+def _at(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _check_attention(attn: dict[str, Any]) -> None:
+    found = mechanisms.entry(attn["name"])
+    for option, value in attn.items():
+        if option == "name":
+            continue
+        if option not in found.options:
+            raise unknown(f"option of attn={found.name}", option, found.options)
+        default = found.options[option]
+        if not _like(value, default):
+            kind = type(default).__name__
+            raise UserError(f"attn.{option}={value}: must be of type {kind}, such as {default!r}")
+
+
+def _like(value: Any, default: Any) -> bool:
+    """Whether a value can stand where the default stands: the same type, or an integer for a float."""
+    if value is None or default is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default))
+
+
+def _check_site(config: Config) -> None:
+    if config.site != "paper" and config.site not in config.backbone.sites:
+        raise unknown(f"site of backbone {config.backbone.name}", config.site, [*config.backbone.sites, "paper"])
+
+
+def _check_task(config: Config) -> None:
+    trained = config.task.name != "profile"
+    if trained and config.recipe.epochs == 0:
+        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs only")

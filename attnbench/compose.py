@@ -1,0 +1,144 @@
+"""Overrides in, checked configurations out. The only file that knows Hydra."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from attnbench import mechanisms
+from attnbench.check import check
+from attnbench.config import GROUPS, Config, choices, folder
+from attnbench.errors import UserError, near, unknown
+
+
+def parse(arguments: Sequence[str]) -> list[Override]:
+    """Read `key=value` arguments by Hydra's grammar; raises `UserError` at the first that is none."""
+    for argument in arguments:
+        if "=" not in argument and not argument.startswith("~"):
+            raise UserError(f"'{argument}' is no setting: settings are given as key=value (see --help)")
+    try:
+        return OverridesParser.create().parse_overrides(list(arguments))
+    except HydraException as error:
+        raise UserError(str(error).splitlines()[0]) from None
+
+
+def expand(arguments: Sequence[str]) -> list[list[str]]:
+    """All combinations of the comma lists, ranges and choices in the arguments, the last varying fastest."""
+    return [list(row) for row in itertools.product(*(list(_variants(o)) for o in parse(arguments)))]
+
+
+def _variants(override: Override) -> Iterator[str]:
+    if not override.is_sweep_override():
+        yield override.input_line or ""
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{override.get_key_element()}={value}"
+
+
+@cache
+def configure(*arguments: str) -> Config:
+    """The checked configuration that the arguments ask for; raises `UserError` in the user's words."""
+    overrides = parse(arguments)
+    for override in overrides:
+        _refuse_sweep(override)
+    chosen = [o for o in overrides if _choose(o)]
+    with _hydra():
+        known = _compose([o.input_line or "" for o in chosen])
+        for override in overrides:
+            if override not in chosen and not override.is_force_add():
+                _known(override, known)
+        config = OmegaConf.to_object(_compose(arguments))
+    if not isinstance(config, Config):
+        raise UserError("conf/config.yaml does not start from the schema")
+    check(config)
+    return config
+
+
+def _refuse_sweep(override: Override) -> None:
+    if override.is_sweep_override():
+        raise UserError(f"{override.input_line}: several values need -m (python -m attnbench -m ...)")
+
+
+def _choose(override: Override) -> bool:
+    """Whether it picks a file of a group; raises `UserError` where that file does not exist."""
+    group, value = override.key_or_group, override.value()
+    if group not in GROUPS or override.is_delete():
+        return False
+    if not isinstance(value, str) or value not in choices(group):
+        raise unknown(group if group != "attn" else "mechanism", str(value), choices(group))
+    return True
+
+
+def _known(override: Override, config: DictConfig) -> None:
+    key, node = override.key_or_group, config
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or part not in node:
+            at = ".".join(parts[:depth])
+            here = [str(k) for k in node] if isinstance(node, DictConfig) else []
+            raise _unknown_key(key, part, at, here, list(_paths(config)))
+        node = node._get_node(part)  # type: ignore[assignment]  # a missing or null node is known too
+
+
+def _unknown_key(key: str, part: str, at: str, here: list[str], paths: list[str]) -> UserError:
+    close = [f"{at}.{name}" if at else name for name in near(part, here)] or near(key, paths)
+    where = f"{at or 'the configuration'} has: {', '.join(here)}" if here else f"{at} takes no settings"
+    return UserError(f"unknown setting '{key}': " + (f"did you mean {' or '.join(close)}?" if close else where))
+
+
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, DictConfig) and not node._is_none():
+        for name in node:
+            path = f"{prefix}.{name}" if prefix else str(name)
+            yield path
+            yield from _paths(node._get_node(name), path)
+
+
+def _compose(arguments: Sequence[str]) -> DictConfig:
+    try:
+        return hydra_compose("config", list(arguments))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost message, and the key that it is about."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    key = getattr(cause, "full_key", None)
+    message = str(cause).strip().splitlines()[0]
+    return f"{key}: {message}" if key else str(error).splitlines()[0]
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra set up on `conf/`, with the schema and one choice of `attn` for each mechanism."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, found in mechanisms.entries().items():
+        store.store(group="attn", name=name, node={"name": name, **found.options})
+    with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
+        yield
+
+
+def attention(value: str | Mapping[str, Any]) -> list[str]:
+    """The arguments that ask for one mechanism, from `eca` or `{name: eca, kernel: 3}`."""
+    if isinstance(value, str):
+        return [f"attn={value}"]
+    options = {k: v for k, v in value.items() if k != "name"}
+    return [f"attn={value.get('name')}", *(f"attn.{k}={_literal(v)}" for k, v in options.items())]
+
+
+def _literal(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
