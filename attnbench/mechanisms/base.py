@@ -1,6 +1,6 @@
 """The two nouns of the zoo: a Mechanism, `forward(x) = f(g(x), x)`, and the Card that its paper fills in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -34,6 +34,7 @@ class Place:
     stage: int = 0  # index among the stages (maps of equal size) that the site covers, from 0
     stages: int = 1
     replaces: nn.Module | None = None  # the module it stands instead of
+    model: nn.Module | None = None  # the network, for what must see more than the map that arrives
 
 
 class Mechanism(nn.Module):
@@ -51,6 +52,11 @@ class Mechanism(nn.Module):
         """Build the module for a place; raises `Impossible`, with the reason, where it cannot stand."""
         return cls(place.channels, **options)
 
+    @classmethod
+    def share(cls, place: Place, **options: Any) -> Hashable | None:
+        """Places with equal keys share one module, built at the first of them; None: each has its own."""
+        return None
+
     def g(self, x: Tensor) -> Tensor:
         """The attention map of x, of a shape that `f` can combine with x."""
         raise NotImplementedError(f"{type(self).__name__} defines no g")
@@ -62,9 +68,15 @@ class Mechanism(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.f(self.g(x), x)
 
-    def loss(self) -> Tensor | None:
-        """The term that the last training forward pass adds to the task's loss, if any."""
+    def loss(self, targets: Tensor) -> Tensor | None:
+        """The term that the last training forward pass adds to the task's loss, if any.
+
+        `targets` as the task has them: classes (b,), soft labels (b, classes), or label maps (b, h, w).
+        """
         return None
+
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Called before each epoch of training, the first being 0, for what follows a schedule."""
 
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that the paper excludes from weight decay."""
