@@ -46,6 +46,7 @@ class Mechanism(nn.Module):
     """
 
     card: ClassVar[Card]
+    untrained: ClassVar[frozenset[str]] = frozenset()  # parameters that the authors' training never reaches
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:

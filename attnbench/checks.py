@@ -1,0 +1,357 @@
+"""What must hold of every mechanism, for you to run on your own as well.
+
+    checks.run(MyAttention)                           # every check at default options
+    checks.run(MyAttention, {"reduction": 8}, size=(9, 9))
+
+    @checks.parametrize(checks.Case(MyAttention), checks.Case(MyAttention, {"reduction": 8}))
+    def test_my_attention(check, case):               # in pytest, one test a check and case
+        check(case)
+
+A check raises `Broken` and says what was found. None touches the global random state.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.errors import Impossible, UserError
+from attnbench.mechanisms.base import Mechanism, Place
+
+WIDTHS = (16, 64, 256)
+SIZES = ((5, 8), (8, 5), (6, 6), (13, 3), (1, 6))
+
+
+class Broken(AssertionError):
+    """A mechanism does not keep what is demanded of it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mechanism's class with options, and the maps (batch, channels, *size) that it is tried on."""
+
+    cls: type[Mechanism]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    channels: int = 64
+    size: tuple[int, int] = (7, 5)
+    batch: int = 2
+
+    def with_(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def fresh(self, seed: int = 0) -> Mechanism:
+        """The module as initialised, in training mode; at site `conv` it stands for a 3x3 convolution."""
+        with seeded(seed):
+            conv = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
+            replaces = conv if self.cls.card.site == "conv" else None
+            place = Place("probe", self.channels, self.size, replaces=replaces)
+            return self.cls.at(place, **self.options)
+
+    def trained(self, seed: int = 0) -> Mechanism:
+        """The module in float64, its parameters and running statistics drawn: no zero hides a path."""
+        return randomise(self.fresh(seed), seed).double()
+
+    def x(self, seed: int = 1) -> Tensor:
+        """A map of standard normal numbers in float64, which asks for its gradient."""
+        drawn = torch.Generator().manual_seed(seed)
+        shape = (self.batch, self.channels, *self.size)
+        return torch.randn(shape, generator=drawn, dtype=torch.float64).requires_grad_()
+
+    def __str__(self) -> str:
+        options = ",".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.cls.__module__.rpartition('.')[2]}({options})"
+
+
+Check = Callable[[Case], None]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A block whose draws from torch's global generator depend on the seed alone, and leave no trace."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def randomise(module: Mechanism, seed: int = 0) -> Mechanism:
+    """Draw the parameters and the norms' running statistics; leave other buffers, which are constants."""
+    drawn = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        fan_in = max(parameter[0].numel(), 1) if parameter.dim() > 1 else 4
+        parameter.copy_(torch.randn(parameter.shape, generator=drawn) * fan_in**-0.5)
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(torch.randn(buffer.shape, generator=drawn) * 0.3)
+        if name.endswith("running_var"):
+            buffer.copy_(torch.rand(buffer.shape, generator=drawn) + 0.5)
+    return module
+
+
+def parameters(case: Case) -> None:
+    """At default options the module has the parameters that its card states, at several widths."""
+    tried = 0
+    for channels in WIDTHS:
+        try:
+            module = case.with_(options={}, channels=channels).fresh()
+        except Impossible:
+            continue
+        tried += 1
+        has, says = sum(p.numel() for p in module.parameters()), case.cls.card.params(channels)
+        _demand(has == says, f"{has} parameters at {channels} channels, but the card says {says}")
+    _demand(tried > 0, f"it cannot be built at any of {WIDTHS} channels")
+
+
+def weight_decay(case: Case) -> None:
+    """What it excludes from weight decay are parameters that it has."""
+    module = case.fresh()
+    unknown = module.no_weight_decay() - {name for name, _ in module.named_parameters()}
+    _demand(not unknown, f"no_weight_decay names {sorted(unknown)}, which are no parameters")
+
+
+def shape(case: Case) -> None:
+    """The output has the input's shape and dtype, in training and in evaluation."""
+    for dtype in (torch.float32, torch.float64):
+        for training in (True, False):
+            module, x = case.fresh().to(dtype).train(training), case.x().to(dtype)
+            y = module(x)
+            _demand(y.shape == x.shape, f"{tuple(x.shape)} became {tuple(y.shape)}")
+            _demand(y.dtype == dtype, f"{dtype} became {y.dtype}")
+
+
+def equation(case: Case) -> None:
+    """`forward(x)` is `f(g(x), x)`, in values and in all gradients."""
+    for training in (True, False):
+        fast = case.trained().train(training)
+        plain = copy.deepcopy(fast)
+        a, b = case.x(), case.x()
+        with seeded(0):
+            ours = fast(a)
+        with seeded(0):
+            theirs = plain.f(plain.g(b), b)
+        _same("f(g(x), x)", ours, theirs)
+        weights = case.x(2).detach()
+        (ours * weights).sum().backward()
+        (theirs * weights).sum().backward()
+        _same("the gradient of x", a.grad, b.grad)
+        for (name, p), q in zip(fast.named_parameters(), plain.parameters()):
+            _same(f"the gradient of {name}", p.grad, q.grad)
+
+
+def gate(case: Case) -> None:
+    """The entries of the map lie in the range that the card states."""
+    if case.cls.card.range is None:
+        return
+    low, high = case.cls.card.range
+    for scale in (1.0, 30.0):
+        g = case.trained().eval().g(case.x() * scale)
+        _demand(
+            g.min() >= low and g.max() <= high, f"gate in [{g.min():.3g}, {g.max():.3g}], not [{low}, {high}]"
+        )
+
+
+def identity(case: Case) -> None:
+    """At default options a fresh module returns its input, bit by bit, if and only if the card says so."""
+    for training in (True, False):
+        module, x = case.with_(options={}).fresh().double().train(training), case.x()
+        is_identity = torch.equal(module(x), x)
+        _demand(
+            is_identity == case.cls.card.identity, f"identity at the start: {is_identity}, unlike the card"
+        )
+
+
+def gradient(case: Case) -> None:
+    """The input and every parameter get a gradient, no matrix one of zeros; but see `untrained`."""
+    for training in (True, False):
+        module, x = case.trained().train(training), case.x()
+        (module(x) * case.x(2).detach()).sum().backward()
+        _demand(_alive(x.grad), "no gradient reaches the input")
+        for name, p in module.named_parameters():
+            if name in module.untrained:
+                _demand(p.grad is None, f"a gradient reaches {name}, which is declared untrained")
+            else:
+                _demand(p.grad is not None and bool(p.grad.isfinite().all()), f"no finite gradient at {name}")
+                _demand(_alive(p.grad) or p.squeeze().dim() < 2, f"the gradient of {name} is zero")
+
+
+def dead(case: Case) -> None:
+    """A map of zeros, as a ReLU can leave it, gives finite values and gradients."""
+    module, x = case.fresh(), torch.zeros_like(case.x(), dtype=torch.float32).requires_grad_()
+    y = module(x)
+    y.sum().backward()
+    _finite("the output on zeros", y)
+    _finite("the input's gradient on zeros", x.grad)
+    for name, p in module.named_parameters():
+        _finite(f"the gradient of {name} on zeros", p.grad)
+
+
+def images(case: Case) -> None:
+    """In evaluation an image's output does not depend on its neighbours in the batch."""
+    module, x = case.trained().eval(), case.x()
+    alone = torch.cat([module(image) for image in x.split(1)])
+    _same("each image alone", module(x), alone)
+
+
+def sizes(case: Case) -> None:
+    """Odd and non-square maps keep their shape, built for them or not, or are refused clearly."""
+    for size in SIZES:
+        other = case.with_(size=size)
+        for build in (other.trained, case.trained):
+            y = _unless_refused(lambda module, x: module(x), build, other)
+            _demand(y is None or y.shape == other.x().shape, f"a map of {size} became {y is None or y.shape}")
+            _finite(f"the output on {size}", y)
+
+
+def point(case: Case) -> None:
+    """A 1x1 map gives finite values and gradients, or is refused clearly."""
+
+    def use(module: Mechanism, x: Tensor) -> Tensor:
+        for training in (True, False):
+            y = module.train(training)(x)
+            _finite("the output on 1x1", y)
+            _finite("the gradient on 1x1", torch.autograd.grad(y.sum(), x)[0])
+        return y
+
+    case = case.with_(size=(1, 1))
+    _unless_refused(use, case.trained, case)
+
+
+def single(case: Case) -> None:
+    """One image in training works, or fails with an error that says why."""
+    case = case.with_(batch=1)
+    try:
+        y = case.fresh().double()(case.x())
+    except (ValueError, UserError, Impossible) as error:
+        _demand(str(error) != "", "one image in training fails without a word")
+    else:
+        _finite("the output on one image", y)
+
+
+def half(case: Case) -> None:
+    """Half precision under autocast keeps dtype and stays finite, also on activations of 1000."""
+    for dtype in (torch.bfloat16, torch.float16):
+        for scale in (1.0, 1e3):
+            module, x = case.fresh().eval(), (case.x().detach() * scale).to(dtype)
+            with torch.autocast("cpu", dtype=dtype), torch.no_grad():
+                y = module(x)
+            _demand(y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
+            _finite(f"the output in {dtype} at {scale:g}", y)
+
+
+def channels_last(case: Case) -> None:
+    """The memory layout channels_last changes no number."""
+    for training in (True, False):
+        module, x = case.trained().train(training), case.x()
+        last = copy.deepcopy(module).to(memory_format=torch.channels_last)
+        with seeded(0):
+            expected = module(x)
+        with seeded(0):
+            _same("channels_last", last(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+def state(case: Case) -> None:
+    """A state dict and a deep copy carry all there is, and evaluation changes none of it."""
+    module, other, x = case.trained(0).eval(), case.trained(1).eval(), case.x()
+    other.load_state_dict(module.state_dict())
+    expected = module(x)
+    _demand(torch.equal(other(x), expected), "a module with the same state dict gives another output")
+    twin = copy.deepcopy(module)
+    _demand(torch.equal(twin(x), expected), "a deep copy gives another output")
+    for name, value in other.state_dict().items():
+        _demand(torch.equal(value, module.state_dict()[name]), f"evaluation changed {name}")
+
+
+def repeat(case: Case) -> None:
+    """The same seed gives the same bits; in evaluation no seed is needed."""
+    x = case.x()
+    for training in (True, False):
+        module = case.trained().train(training)
+        twin = copy.deepcopy(module)
+        with seeded(0):
+            first = module(x)
+        with seeded(0 if training else 1):
+            _demand(torch.equal(first, twin(x)), f"a repeat differs (training={training})")
+
+
+def loss(case: Case) -> None:
+    """Its own loss term, where it has one after a pass in training, is one finite number with a gradient."""
+    module = case.trained().train()
+    module(case.x())
+    term = module.loss(torch.arange(case.batch) % 2)
+    if term is not None:
+        _demand(term.numel() == 1 and term.requires_grad, "loss() is not a number with a gradient")
+        _finite("loss()", term)
+
+
+CHECKS: tuple[Check, ...] = (
+    *(
+        parameters,
+        weight_decay,
+        shape,
+        equation,
+        gate,
+        identity,
+        gradient,
+        dead,
+        images,
+        sizes,
+        point,
+        single,
+    ),
+    *(half, channels_last, state, repeat, loss),
+)
+
+
+def run(cls: type[Mechanism], options: Mapping[str, Any] | None = None, **case: Any) -> None:
+    """Run every check on a mechanism; raises `Broken` with all that failed. `case`: fields of `Case`."""
+    failed = []
+    for check in CHECKS:
+        try:
+            check(Case(cls, options or {}, **case))
+        except Broken as error:
+            failed.append(f"{check.__name__}: {error}")
+    if failed:
+        raise Broken(f"{cls.__name__} fails {len(failed)} of {len(CHECKS)} checks\n" + "\n".join(failed))
+
+
+def parametrize(*cases: Case) -> Any:
+    """A pytest decorator that hands a test each `check` with each `case`."""
+    import pytest
+
+    pairs = [pytest.param(check, case, id=f"{case}-{check.__name__}") for case in cases for check in CHECKS]
+    return pytest.mark.parametrize(("check", "case"), pairs)
+
+
+def _demand(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise Broken(otherwise)
+
+
+def _finite(what: str, tensor: Tensor | None) -> None:
+    _demand(tensor is None or tensor.isfinite().all(), f"{what} is not finite")
+
+
+def _alive(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.abs().max() > 1e-12)
+
+
+def _same(what: str, ours: Tensor | None, theirs: Tensor | None, tolerance: float = 1e-9) -> None:
+    if ours is None or theirs is None:
+        return _demand(ours is theirs, f"{what}: one is missing")
+    _demand(ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)} against {tuple(theirs.shape)}")
+    off = (ours - theirs).abs().max().item() / max(theirs.abs().max().item(), 1.0)
+    _demand(off <= tolerance, f"{what}: off by {off:.1e} of the largest value")
+
+
+def _unless_refused(
+    use: Callable[[Mechanism, Tensor], Tensor], build: Callable[[], Mechanism], case: Case
+) -> Tensor | None:
+    """What `use` makes of the module and the case's map; nothing if it is refused in words."""
+    try:
+        return use(build(), case.x())
+    except (Impossible, UserError):
+        return None

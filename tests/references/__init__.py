@@ -1,0 +1,1 @@
+"""Each paper's equations a second time, in NumPy."""

@@ -1,0 +1,141 @@
+"""Every mechanism of the zoo: each public check, each option worth checking, and its equations in NumPy.
+
+A new mechanism needs no line here: its file under attnbench/mechanisms and tests/references/NAME.py suffice.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from attnbench import checks
+from attnbench.checks import Case
+from attnbench.mechanisms import entries, load
+
+FOLDER = Path(__file__).parent / "references"
+NAMES = tuple(entries())
+
+
+def reference(name: str) -> ModuleType | None:
+    return import_module(f"references.{name}") if (FOLDER / f"{name}.py").exists() else None
+
+
+def cases(name: str) -> list[Case]:
+    found = reference(name)
+    settings = {
+        key.lower(): getattr(found, key) for key in ("CHANNELS", "SIZE", "BATCH") if hasattr(found, key)
+    }
+    return [Case(load(name), options, **settings) for options in getattr(found, "CASES", [{}])]
+
+
+def waived(name: str, check: str) -> list[pytest.MarkDecorator]:
+    """A check that a reference waives, with its reason, must fail, or the test fails."""
+    reason = getattr(reference(name), "WAIVED", {}).get(check)
+    return [pytest.mark.xfail(reason=reason, raises=checks.Broken, strict=True)] if reason else []
+
+
+CASES = [(name, case) for name in NAMES for case in cases(name)]
+IDS = [str(case) for _, case in CASES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reference_stands_beside_every_mechanism(name):
+    assert reference(name), (
+        f"tests/references/{name}.py is missing: CASES, COUNTS, OFFICIAL and forward(x, p, options, training)"
+    )
+
+
+def test_no_reference_without_a_mechanism():
+    assert {path.stem for path in FOLDER.glob("[!_]*.py")} <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("check", "case"),
+    [
+        pytest.param(check, case, id=f"{case}-{check.__name__}", marks=waived(name, check.__name__))
+        for name, case in CASES
+        for check in checks.CHECKS
+    ],
+)
+def test_check(check, case):
+    check(case)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+def test_equations(name, case, training):
+    """Ours and the transcription agree in float64, on parameters and running statistics drawn at random."""
+    module, x = case.trained().train(training), case.x().detach()
+    state = {key: value.numpy().copy() for key, value in module.state_dict().items()}
+    expected = reference(name).forward(x.numpy(), state, dict(case.options), training)
+    np.testing.assert_allclose(module(x).detach().numpy(), expected, rtol=1e-9, atol=1e-10)
+
+
+COUNTS = [(name, *row) for name in NAMES for row in getattr(reference(name), "COUNTS", [])]
+
+
+@pytest.mark.parametrize(("name", "channels", "options", "count"), COUNTS)
+def test_number_of_parameters(name, channels, options, count):
+    size = getattr(reference(name), "SIZE", (7, 5))
+    module = Case(load(name), options, channels, size).fresh()
+    assert sum(p.numel() for p in module.parameters()) == count
+
+
+def official(name: str) -> list[tuple]:
+    rows = getattr(reference(name), "OFFICIAL", [])
+    return [(name, *row) for row in (rows if isinstance(rows, list) else [rows])]
+
+
+def bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without trailing ones: a 1x1 convolution's is then a linear layer's."""
+    while shape[-1:] == (1,):
+        shape = shape[:-1]
+    return shape
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "options", "shapes"), [row for n in NAMES for row in official(n)]
+)
+def test_parameters_of_the_official_module_fit_in_order(name, channels, options, shapes):
+    size = getattr(reference(name), "SIZE", (7, 5))
+    module = Case(load(name), options, channels, size).fresh()
+    assert [bare(tuple(p.shape)) for p in module.parameters()] == [bare(shape) for shape in shapes]
+
+
+SE = load("se")
+
+DEFECTS = {
+    "equation": {"forward": lambda self, x: x + self.f(self.g(x), x)},
+    "images": {"g": lambda self, x: SE.g(self, x).mean(0, keepdim=True)},
+    "gate": {"g": lambda self, x: 2 * SE.g(self, x)},
+    "gradient": {"g": lambda self, x: SE.g(self, x).detach()},
+    "shape": {"f": lambda self, g, x: g},
+    "half": {"f": lambda self, g, x: g.float() * x.float()},
+    "repeat": {"f": lambda self, g, x: torch.rand_like(g) * x},
+    "dead": {"g": lambda self, x: x.norm(dim=(2, 3), keepdim=True) / x.norm()},
+    "sizes": {"f": lambda self, g, x: (g * x).swapaxes(2, 3)},
+    "point": {"g": lambda self, x: x.std((2, 3), keepdim=True)},
+    "weight_decay": {"no_weight_decay": lambda self: {"gamma"}},
+    "identity": {"f": lambda self, g, x: x},
+    "channels_last": {"f": lambda self, g, x: g * x * (1 + x.is_contiguous())},
+    "state": {"f": lambda self, g, x: self.reduce.bias.data.add_(1).sum() * x},
+    "loss": {"loss": lambda self, targets: self.reduce.weight},
+}
+
+
+@pytest.mark.parametrize("check", DEFECTS)
+def test_a_defect_is_found_by_the_check_meant_for_it(check):
+    with pytest.raises(checks.Broken):
+        getattr(checks, check)(Case(type("Defective", (SE,), DEFECTS[check])))
+
+
+def test_run_reports_all_that_is_broken():
+    with pytest.raises(checks.Broken, match=r"fails 3 of (?s:.*)gate: (?s:.*)gradient: (?s:.*)loss: "):
+        checks.run(type("Defective", (SE,), {"g": lambda self, x: 2 + 0 * SE.g(self, x), **DEFECTS["loss"]}))
+
+
+def test_run_accepts_a_sound_mechanism():
+    checks.run(SE, {"reduction": 8}, channels=32, size=(4, 9), batch=3)
