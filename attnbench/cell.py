@@ -97,6 +97,23 @@ class Cell:
             "seed": self.config.seed,
         }
 
+    def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
+        """Its record, without the paths of this machine."""
+        config = asdict(self.config)
+        config["data"].pop("root")
+        return {
+            "key": self.key,
+            "status": status,
+            "reason": reason,
+            "cell": self.coordinates(),
+            "table": self.table,
+            "digest": self.digest,
+            "config": {k: v for k, v in config.items() if k not in ("results", "runs")},
+            **dict.fromkeys(("metrics", "cost", "provenance")),
+            "curve": [],
+            **measured,
+        }
+
     def __str__(self) -> str:
         c = self.coordinates()
         at = f" at {c['site']}" if c["site"] else ""

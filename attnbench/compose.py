@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from attnbench import mechanisms
-from attnbench.check import check
+from attnbench.validate import validate
 from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
 
@@ -60,7 +60,7 @@ def configure(*arguments: str) -> Config:
         config = OmegaConf.to_object(_compose(arguments))
     if not isinstance(config, Config):
         raise UserError("conf/config.yaml does not start from the schema")
-    check(config)
+    validate(config)
     return config
 
 

@@ -61,6 +61,7 @@ class Backbone:
 @dataclass
 class Data:
     name: str = "???"
+    source: str | None = None  # the file under attnbench/data that reads it; null: the one of that name
     root: str | None = None  # folder that holds the set
     download: bool = False  # let torchvision fetch what is missing
     size: int = 32  # height and width of the images that the network sees, px
@@ -169,7 +170,6 @@ class Launch:
 
     executor: str = "processes"  # inline or processes
     jobs: int | None = None  # processes at a time; null: one a core, one thread each
-    pack: int = 8  # cells that share one process, and so its start
     retry: bool = False  # run cells again that failed or ran out of memory
 
 
@@ -190,6 +190,13 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+
+    @classmethod
+    def restore(cls, plain: dict[str, Any]) -> "Config":
+        """The configuration that `dataclasses.asdict` took apart."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))  # type: ignore[return-value]
 
 
 GROUPS = ("task", "data", "backbone", "attn", "recipe", "hardware", "track", "launch")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from attnbench import mechanisms
+from attnbench import data, mechanisms
 from attnbench.config import Config
 from attnbench.errors import UserError, unknown
 
@@ -22,12 +22,6 @@ NOT_NEGATIVE: Rule = (lambda v: v >= 0, "0 or more")
 SHARE: Rule = (lambda v: 0 <= v < 1, "at least 0 and below 1")
 RANGES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
-    "data.size": POSITIVE,
-    "data.classes": POSITIVE,
-    "data.channels": POSITIVE,
-    "data.train": POSITIVE,
-    "data.val": NOT_NEGATIVE,
-    "data.test": POSITIVE,
     "recipe.epochs": NOT_NEGATIVE,
     "recipe.batch_size": POSITIVE,
     "recipe.optimizer.lr": POSITIVE,
@@ -48,11 +42,10 @@ RANGES: dict[str, Rule] = {
     "hardware.threads": POSITIVE,
     "hardware.workers": NOT_NEGATIVE,
     "launch.jobs": POSITIVE,
-    "launch.pack": POSITIVE,
 }
 
 
-def check(config: Config) -> None:
+def validate(config: Config) -> None:
     """Raise `UserError` for the first value that cannot be meant."""
     for path, words in WORDS.items():
         if (word := _at(config, path)) not in words:
@@ -61,6 +54,7 @@ def check(config: Config) -> None:
         value = _at(config, path)
         if value is not None and not holds(value):
             raise UserError(f"{path}={value}: must be {meaning}")
+    data.check(config.data)
     _check_attention(config.attn)
     _check_site(config)
     _check_task(config)
@@ -104,6 +98,8 @@ def _check_site(config: Config) -> None:
 
 
 def _check_task(config: Config) -> None:
-    trained = config.task.name != "profile"
-    if trained and config.recipe.epochs == 0:
+    recipe = config.recipe
+    if config.task.name != "profile" and recipe.epochs == 0:
         raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs only")
+    if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
+        raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")

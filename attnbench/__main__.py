@@ -1,0 +1,211 @@
+"""The command line."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attnbench import __version__
+from attnbench.errors import UserError, unknown
+
+USAGE = """\
+attnbench {version}: which attention mechanism is worth its cost, on which backbone, for which task
+
+  python -m attnbench KEY=VALUE ...                        run one cell
+  python -m attnbench -m KEY=VALUE,VALUE ...               run all combinations
+  python -m attnbench sweep experiment=NAME [KEY=VALUE]    run an experiment (--dry-run: only its plan)
+  python -m attnbench report [results=FOLDER]              write the leaderboards from the records
+  python -m attnbench report published                     published costs against ours
+  python -m attnbench cost KEY=VALUE ...                   one network's cost, part by part
+  python -m attnbench list [KIND] [NAME]                   what can be asked for
+  python -m attnbench bench loop|mechanisms                our speed against the plain form
+
+Choices
+{choices}
+  experiment  {experiments}
+
+Settings, with their types and defaults: attnbench/config.py, or --cfg with any command line. Often wanted:
+  attn.OPTION=VALUE   an option of the mechanism (list mechanisms NAME shows them)
+  site=NAME           where it stands (list backbones NAME shows them); default: where its paper puts it
+  seed=N  data.root=FOLDER  data.download=true  hardware.device=cpu  results=FOLDER
+
+Flags: -m several cells; --cfg print the configuration and stop; --dry-run; --help; --version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments ask; the exit status: 0, 1 a cell failed, 2 a wrong request, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(f"attnbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("attnbench: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if "--help" in words or "-h" in words:
+        print(usage())
+        return 0
+    if "--version" in words:
+        print(f"attnbench {__version__}")
+        return 0
+    flags = [w for w in words if w.startswith("-")]
+    words = [w for w in words if not w.startswith("-")]
+    for flag in flags:
+        if flag not in FLAGS:
+            raise unknown("flag", flag, FLAGS)
+    if words and "=" not in words[0] and not words[0].startswith("~"):
+        verb, *words = words
+        if verb not in VERBS:
+            raise unknown("command", verb, VERBS)
+        return VERBS[verb](words, flags)
+    return _several(words, flags) if {"-m", "--multirun"} & set(flags) else _one(words, flags)
+
+
+def usage() -> str:
+    """The help text, with what there is to choose from."""
+    from attnbench.config import GROUPS, choices
+    from attnbench.sweep import experiment
+
+    lines = [f"  {group:<11} {_wrapped(choices(group))}" for group in GROUPS]
+    experiments = _wrapped(experiment.names())
+    return USAGE.format(version=__version__, choices="\n".join(lines), experiments=experiments)
+
+
+def _wrapped(names: Sequence[str]) -> str:
+    import textwrap
+
+    return textwrap.fill(" ".join(names), 100, initial_indent="", subsequent_indent=" " * 14)
+
+
+def _one(words: list[str], flags: list[str]) -> int:
+    """Run one cell, or say what its record says."""
+    from rich.console import Console
+
+    from attnbench import records
+    from attnbench.show import record_lines
+    from attnbench.sweep.experiment import cell as make
+
+    cell = make(words)
+    if "--cfg" in flags:
+        return _configuration(cell.config)
+    console = Console(highlight=False)
+    console.print(f"{cell}  [{cell.key}]", markup=False)
+    found = records.find(Path(cell.config.results), cell.key)
+    if found is None or found["status"] in ("failed", "out_of_memory"):
+        from attnbench.sweep.single import run_shown
+
+        found = run_shown(cell, console)
+    else:
+        console.print("done before; its record:")
+    for line in record_lines(found):
+        console.print(line, markup=False)
+    console.print(f"record: {records.path(Path(cell.config.results), cell.key)}", markup=False)
+    return 0 if found["status"] in ("done", "skipped", "diverged") else 1
+
+
+def _several(words: list[str], flags: list[str]) -> int:
+    from attnbench import compose
+    from attnbench.sweep.experiment import cell, gather
+
+    cells = gather([cell(row) for row in compose.expand(words)])
+    return _sweep(cells, flags)
+
+
+def _experiment(words: list[str], flags: list[str]) -> int:
+    from attnbench.sweep import experiment
+
+    name = next((w.partition("=")[2] for w in words if w.startswith("experiment=")), "quick")
+    rest = [w for w in words if not w.startswith("experiment=")]
+    return _sweep(experiment.load(name).cells(rest), flags)
+
+
+def _sweep(cells: "list", flags: list[str]) -> int:
+    from rich.console import Console
+
+    from attnbench import report
+    from attnbench.sweep import sweep
+
+    console = Console(highlight=False)
+    if "--cfg" in flags:
+        return _configuration(cells[0].config)
+    if all(c.mechanism != "none" for c in cells):
+        console.print("no cell with attn=none: the tables will show no differences")
+    status = sweep(cells, cells[0].config.launch, console, dry="--dry-run" in flags)
+    if "--dry-run" not in flags:
+        for path in report.write(Path(cells[0].config.results)):
+            console.print(f"wrote {path}", markup=False)
+    return status
+
+
+def _report(words: list[str], flags: list[str]) -> int:
+    from attnbench import report
+
+    kinds = [w for w in words if "=" not in w]
+    folders = [w.partition("=")[2] for w in words if w.startswith("results=")]
+    for word in words:
+        if "=" in word and not word.startswith("results="):
+            raise UserError(f"{word}: report takes results=FOLDER only")
+    results = Path(folders[-1] if folders else "results")
+    for kind in kinds:
+        if kind != "published":
+            raise unknown("report", kind, ["published"])
+    written = report.write_published(results) if kinds else report.write(results)
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+def _list(words: list[str], flags: list[str]) -> int:
+    from attnbench import listing
+
+    for line in listing.lines(*words):
+        print(line)
+    return 0
+
+
+def _cost(words: list[str], flags: list[str]) -> int:
+    from attnbench.show import cost_tree
+    from attnbench.sweep.experiment import cell
+
+    return cost_tree(cell(["task=profile", "recipe=none", *words]))
+
+
+def _bench(words: list[str], flags: list[str]) -> int:
+    from importlib import import_module
+
+    known = ("loop", "mechanisms")
+    kind, *rest = words or ["loop"]
+    if kind not in known:
+        raise unknown("bench", kind, known)
+    return import_module(f"attnbench.bench.{kind}").main(rest)
+
+
+def _configuration(config: object) -> int:
+    from dataclasses import asdict
+
+    import yaml
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(OmegaConf.create(asdict(config)), enum_to_str=True)  # type: ignore[call-overload]
+    print(yaml.safe_dump(plain, sort_keys=False), end="")
+    return 0
+
+
+FLAGS = ("-m", "--multirun", "--cfg", "--dry-run", "--help", "-h", "--version")
+VERBS: dict[str, Callable[[list[str], list[str]], int]] = {
+    "sweep": _experiment,
+    "report": _report,
+    "list": _list,
+    "cost": _cost,
+    "bench": _bench,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

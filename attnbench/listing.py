@@ -1,0 +1,114 @@
+"""What can be asked for, as lines of text; reads sources and YAML, never torch."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attnbench import mechanisms
+from attnbench.config import folder, names
+from attnbench.errors import unknown
+from attnbench.sweep import experiment
+
+
+def lines(kind: str | None = None, name: str | None = None, *rest: str) -> Iterator[str]:
+    """All kinds, or the names of one kind, or one name in full; raises `UserError` for what is unknown."""
+    if kind is not None and kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    for wanted in [kind] if kind else KINDS:
+        if kind is None:
+            yield f"\n{wanted}"
+        yield from KINDS[wanted](name)
+
+
+def _mechanisms(name: str | None) -> Iterator[str]:
+    if name is not None:
+        yield from _card(mechanisms.entry(name))
+        return
+    width = max(map(len, mechanisms.entries()))
+    category = ""
+    for entry in mechanisms.entries().values():
+        if entry.category != category:
+            category = entry.category
+            yield f"  {category}"
+        yield f"    {entry.name:<{width}}  {entry.card['venue']:<16} {entry.card['site']:<10} {entry.summary}"
+
+
+def _card(entry: mechanisms.Entry) -> Iterator[str]:
+    yield f"{entry.name} ({entry.category}): {entry.summary}"
+    for column, value in entry.card.items():
+        yield f"  {column:<9} {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    yield "  options   " + (", ".join(f"attn.{k}={v}" for k, v in entry.options.items()) or "none")
+
+
+def _backbones(name: str | None) -> Iterator[str]:
+    known = names("backbone")
+    if name is not None and name not in known:
+        raise unknown("backbone", name, known)
+    width = max(map(len, known))
+    for backbone in [name] if name else known:
+        content = _read("backbone", backbone)
+        own = f"  (contains {content['contains']})" if content.get("contains") else ""
+        yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
+        if name:
+            yield from (f"    {site:<11} {where}" for site, where in content["sites"].items())
+
+
+def _read(group: str, name: str) -> dict[str, Any]:
+    """One file of `conf/` with the shared parts that its defaults name."""
+    content = yaml.safe_load((folder("conf") / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    whole: dict[str, Any] = {}
+    for part in content.pop("defaults", []):
+        if part != "_self_":
+            whole = _merged(whole, _read(group, part if isinstance(part, str) else next(iter(part.values()))))
+    return _merged(whole, content)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return {**below, **above, **both}
+
+
+def _files(group: str) -> Callable[[str | None], Iterator[str]]:
+    def listed(name: str | None) -> Iterator[str]:
+        known = names(group)
+        if name is not None and name not in known:
+            raise unknown(group, name, known)
+        width = max(map(len, known))
+        for each in [name] if name else known:
+            file = folder("conf") / group / f"{each}.yaml"
+            yield f"  {each:<{width}}  {_comment(file)}".rstrip()
+            if name:
+                yield from (f"    {line}" for line in yaml.safe_dump(_read(group, each), sort_keys=False).splitlines())
+
+    return listed
+
+
+def _comment(file: Path) -> str:
+    """The comment on top of a file, as one line."""
+    comments = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comments.append(line.lstrip("# ").strip())
+    return " ".join(comments)
+
+
+def _experiments(name: str | None) -> Iterator[str]:
+    known = [experiment.load(name)] if name else [experiment.load(n) for n in experiment.names()]
+    width = max((len(e.name) for e in known), default=0)
+    for each in known:
+        yield f"  {each.name:<{width}}  {each.title}: {each.question}"
+        if name:
+            yield from (f"    {cell}" for cell in each.cells())
+
+
+KINDS: dict[str, Callable[[str | None], Iterator[str]]] = {
+    "mechanisms": _mechanisms,
+    "backbones": _backbones,
+    "tasks": _files("task"),
+    "data": _files("data"),
+    "recipes": _files("recipe"),
+    "experiments": _experiments,
+}

@@ -1,0 +1,151 @@
+"""Who runs a sweep's cells: this process, or several beside it. Each reports what becomes of every cell."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from attnbench import records
+from attnbench.cell import Cell
+from attnbench.config import Launch
+from attnbench.sweep.stop import Stop
+
+State = Literal["started", "ended", "refused", "busy", "stopped"]
+TRIES = 2  # processes that may die over one cell before it is recorded as failed
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a cell; `ended` has left a record."""
+
+    cell: Cell
+    state: State
+    reason: str = ""
+
+
+def inline(cells: Sequence[Cell], stop: Stop) -> Iterator[Event]:
+    """One cell after another in this process."""
+    from attnbench.sweep.worker import attempt
+
+    for cell in cells:
+        if stop():
+            return
+        yield Event(cell, "started")
+        yield Event(cell, *attempt(cell, stop))
+
+
+def processes(cells: Sequence[Cell], stop: Stop, launch: Launch) -> Iterator[Event]:
+    """Several processes beside this one; one that dies takes at most the cell it was at with it."""
+    devices = accelerators()
+    jobs = min(launch.jobs or len(devices) or os.cpu_count() or 1, len(cells))
+    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    for cell in cells:
+        waiting.put(cell)
+    threads = [
+        threading.Thread(target=_feed, args=(waiting, events, stop, _environment(i, jobs, devices)), daemon=True)
+        for i in range(jobs)
+    ]
+    for thread in threads:
+        thread.start()
+    running = len(threads)
+    while running:
+        event = events.get()
+        if event is None:
+            running -= 1
+        else:
+            yield event
+
+
+def accelerators() -> list[str]:
+    """Indices of the NVIDIA GPUs of this machine."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    return [str(i) for i, _ in enumerate(done.stdout.splitlines())] if done.returncode == 0 else []
+
+
+def _environment(index: int, jobs: int, devices: Sequence[str]) -> dict[str, str]:
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    if len(devices) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
+    return environment
+
+
+def _feed(
+    waiting: "queue.SimpleQueue[Cell]",
+    events: "queue.SimpleQueue[Event | None]",
+    stop: Stop,
+    environment: dict[str, str],
+) -> None:
+    """Hand cells to one worker, and to the next one if it dies."""
+    worker: _Worker | None = None
+    while not stop():
+        try:
+            cell = waiting.get_nowait()
+        except queue.Empty:
+            break
+        events.put(Event(cell, "started"))
+        for _ in range(TRIES):
+            worker = worker or _Worker(environment, stop)
+            event = worker.run(cell)
+            if event is not None or stop():
+                break
+            code, worker = worker.end(), None
+        else:
+            event = Event(cell, "ended", _give_up(cell, code))
+        events.put(event or Event(cell, "stopped"))
+    if worker is not None:
+        worker.end()
+    events.put(None)
+
+
+def _give_up(cell: Cell, code: int) -> str:
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    reason = f"its process ended by {how}, {TRIES} times"
+    records.write(Path(cell.config.results), cell.record("failed", reason))
+    return reason
+
+
+class _Worker:
+    """A process that runs the cells it is sent, a line of JSON each, and answers with a line each."""
+
+    def __init__(self, environment: dict[str, str], stop: Stop) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "attnbench.sweep.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        stop.tell.append(self.process.terminate)
+
+    def run(self, cell: Cell) -> Event | None:
+        """What became of the cell; None if the process died over it."""
+        if self.process.stdin is None or self.process.stdout is None:
+            return None
+        try:
+            self.process.stdin.write(json.dumps(asdict(cell.config)) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        answer = self.process.stdout.readline()
+        return Event(cell, **json.loads(answer)) if answer.endswith("\n") else None
+
+    def end(self) -> int:
+        """Let it finish; its exit code."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+        return self.process.wait()

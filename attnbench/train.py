@@ -1,0 +1,313 @@
+"""One training loop for every task, and the evaluation that follows it.
+
+All randomness is a function of the seed, the epoch and the step, or is kept in the checkpoint; so a run that was
+killed goes on to the same numbers.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from attnbench.config import Config, Optimizer, Precision, Recipe
+from attnbench.data.split import Dataset, Split
+from attnbench.graft import mechanisms, no_weight_decay
+from attnbench.parallel import Group
+from attnbench.tasks import Task
+
+CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
+
+
+class Diverged(Exception):
+    """The loss stopped being a number."""
+
+
+class Stopped(Exception):
+    """Someone asked to stop; the checkpoint holds all that was done."""
+
+
+class Training:
+    """A network on its way: weights, optimiser, schedule, averages, and where it stands."""
+
+    def __init__(self, network: nn.Module, task: Task, config: Config, steps: int, group: Group) -> None:
+        self.recipe, self.task, self.steps = config.recipe, task, steps
+        self.device = next(network.parameters()).device
+        self.network = network
+        self.mechanisms = mechanisms(network)
+        self.forward = group.wrap(network, self.device)
+        if config.hardware.compile:
+            self.forward = torch.compile(self.forward)  # type: ignore[assignment]
+        self.optimizer = _optimizer(network, self.recipe.optimizer)
+        self.schedule = _schedule(self.optimizer, self.recipe, steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == Precision.fp16)
+        self.average = _average(network, self.recipe.ema)
+        self.mix = _mix(self.recipe, config.data.classes, config.seed)
+        self.epoch = self.step = 0  # epochs done, and steps of the next one
+        self.loss_sum = torch.zeros((), device=self.device)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the averaged ones where the recipe averages."""
+        return self.network if self.average is None else self.average.module
+
+    def take(self, images: Tensor, targets: Tensor) -> None:
+        """One step on one batch (b c h w)."""
+        if self.mix is not None:
+            images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
+        self.schedule.step_update(self.epoch * self.steps + self.step)
+        with autocast(self.recipe.precision, self.device):
+            loss = self.task.loss(self.forward(images), targets)
+            for term in (m.loss(targets) for m in self.mechanisms):
+                loss = loss if term is None else loss + term
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.recipe.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.loss_sum += loss.detach()
+        self.step += 1
+        if self.step % CHECK_EVERY == 0 or self.step == self.steps:
+            self._look()
+
+    def _look(self) -> None:
+        if not math.isfinite(float(self.loss_sum)):
+            raise Diverged(f"the loss was no number by epoch {self.epoch + 1}, step {self.step} of {self.steps}")
+
+    def start_epoch(self) -> None:
+        self.network.train()
+        for mechanism in self.mechanisms:
+            mechanism.start_epoch(self.epoch, self.recipe.epochs)
+
+    def end_epoch(self) -> float:
+        """Close an epoch; its mean training loss."""
+        mean = float(self.loss_sum) / self.steps
+        self.loss_sum.zero_()
+        self.epoch, self.step = self.epoch + 1, 0
+        return mean
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "place": (self.epoch, self.step, float(self.loss_sum)),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.epoch, self.step, loss_sum = state["place"]
+        self.loss_sum.fill_(loss_sum)
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+
+
+class Checkpoint:
+    """The file that a killed cell goes on from: written at each epoch's end and every so often within one."""
+
+    def __init__(self, file: Path, seconds: float, group: Group) -> None:
+        self.file, self.seconds, self.group = file, seconds, group
+        self.saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self.saved > self.seconds
+
+    def save(self, training: Training, curve: list[dict[str, float]]) -> None:
+        self.saved = time.monotonic()
+        if not self.group.first:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_suffix(".part")
+        torch.save({**training.state(), "curve": curve}, part)
+        os.replace(part, self.file)
+
+    def load(self, training: Training) -> list[dict[str, float]]:
+        """Restore the training; the curve so far, empty where there is no checkpoint."""
+        if not self.file.exists():
+            return []
+        state = torch.load(self.file, map_location=training.device, weights_only=True)
+        training.restore(state)
+        return state["curve"]
+
+
+Watch = Callable[[int, int], None]  # steps done and in all
+Epoch = Callable[[dict[str, float]], None]
+
+
+def train(
+    training: Training,
+    data: Dataset,
+    config: Config,
+    checkpoint: Checkpoint,
+    group: Group,
+    watch: Watch,
+    told: Epoch,
+    stop: Callable[[], bool],
+) -> list[dict[str, float]]:
+    """Train to the last epoch, from the checkpoint where there is one; a row of figures for each epoch."""
+    recipe = config.recipe
+    curve = checkpoint.load(training)
+    for row in curve:
+        told(row)
+    while training.epoch < recipe.epochs:
+        training.start_epoch()
+        started, first = time.perf_counter(), training.step
+        for images, targets in _batches(training, data.train, config, group):
+            training.take(images, targets)
+            watch(training.epoch * training.steps + training.step, recipe.epochs * training.steps)
+            stopping = group.any(stop(), training.device)
+            if group.world == 1 and (stopping or checkpoint.due):
+                checkpoint.save(training, curve)
+            if stopping:
+                raise Stopped
+        seen = (training.step - first) * recipe.batch_size
+        row = {
+            "epoch": training.epoch + 1,
+            "lr": training.optimizer.param_groups[0]["lr"],
+            "train_loss": float(group.add(training.loss_sum)) / group.world / training.steps,
+            "images_per_s": seen / (time.perf_counter() - started),
+        }
+        training.end_epoch()
+        if len(data.val) and (training.epoch % recipe.evaluate_every == 0 or training.epoch == recipe.epochs):
+            metrics = evaluate(training.evaluated, data.val, training.task, config, group)
+            row |= {f"val_{name}": value for name, value in metrics.items()}
+        curve.append(row)
+        checkpoint.save(training, curve)
+        told(row)
+    return curve
+
+
+def _batches(
+    training: Training, split: Split, config: Config, group: Group
+) -> Iterator[tuple[Tensor, Tensor]]:
+    batches = split.batches(
+        config.recipe.batch_size,
+        seed=config.seed,
+        epoch=training.epoch,
+        augment=config.recipe.augment,
+        shuffle=True,
+        drop_last=True,
+        start=training.step,
+        rank=group.rank,
+        world=group.world,
+    )
+    return _formatted(batches, config)
+
+
+def _formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iterator[tuple[Tensor, Tensor]]:
+    layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
+    for images, targets in batches:
+        yield images.contiguous(memory_format=layout) if images.ndim == 4 else images, targets
+
+
+@torch.inference_mode()
+def evaluate(
+    network: nn.Module, split: Split, task: Task, config: Config, group: Group
+) -> dict[str, float]:
+    """The task's metrics on a split."""
+    network.eval()
+    device = next(network.parameters()).device
+    meter = task.meter(device)
+    batches = split.batches(2 * config.recipe.batch_size, rank=group.rank, world=group.world)
+    for images, targets in _formatted(batches, config):
+        with autocast(config.recipe.precision, device):
+            outputs = network(images)
+        meter.update(outputs, targets)
+    group.add(meter.sums)
+    return dict(meter.compute())
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which multiplications run at the precision."""
+    if precision == Precision.fp32:
+        return nullcontext()
+    half = torch.bfloat16 if precision == Precision.bf16 else torch.float16
+    return torch.autocast(device.type, half)
+
+
+def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    from timm.optim import create_optimizer_v2
+
+    kept = no_weight_decay(network)
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in network.named_parameters():
+        small = settings.filter_bias_and_bn and parameter.ndim <= 1
+        groups[name not in kept and not small].append(parameter)
+    decays = {True: settings.weight_decay, False: 0.0}
+    return create_optimizer_v2(
+        [{"params": group, "weight_decay": decays[decay]} for decay, group in groups.items() if group],
+        opt=settings.name,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        **({"momentum": settings.momentum} if settings.name in ("sgd", "momentum", "rmsprop") else {}),
+    )
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Any:
+    from timm.scheduler import create_scheduler_v2
+
+    settings = recipe.schedule
+    schedule, _ = create_scheduler_v2(
+        optimizer,
+        sched={"constant": "step"}.get(settings.name, settings.name),
+        num_epochs=recipe.epochs,
+        decay_epochs=settings.step_epochs if settings.name == "step" else recipe.epochs + 1,
+        decay_milestones=settings.milestones,
+        decay_rate=settings.power if settings.name == "poly" else settings.gamma,
+        cooldown_epochs=0,
+        patience_epochs=0,
+        min_lr=settings.min_lr,
+        warmup_lr=settings.warmup_lr,
+        warmup_epochs=settings.warmup_epochs,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+    )
+    return schedule
+
+
+def _average(network: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _mix(
+    recipe: Recipe, classes: int, seed: int
+) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """timm's mixup and cutmix, drawn from the seed and the step."""
+    if not recipe.augment.mixup and not recipe.augment.cutmix:
+        return None
+    from timm.data import Mixup
+
+    mixup = Mixup(
+        recipe.augment.mixup,
+        recipe.augment.cutmix,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=classes,
+    )
+
+    def mix(step: int, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        np.random.seed([seed, step])  # noqa: NPY002 (timm draws from numpy's global generator)
+        return mixup(images, targets)
+
+    return mix
