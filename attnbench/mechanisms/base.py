@@ -79,6 +79,9 @@ class Mechanism(nn.Module):
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Called before each epoch of training, the first being 0, for what follows a schedule."""
 
+    def start_pass(self) -> None:
+        """Called in each forward pass before the first of the places, after or before a module, it stands at."""
+
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that the paper excludes from weight decay."""
         return set()
