@@ -1,0 +1,75 @@
+"""Backbones of timm, with its stem or one for small images."""
+
+from typing import Any
+
+from torch import nn
+
+from attnbench.config import Backbone
+from attnbench.errors import Impossible, UserError, unknown
+
+
+def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
+    """`args.model` of timm, or else the one of the backbone's name; the other args are timm's own."""
+    import timm
+
+    args = dict(backbone.args)
+    name = args.pop("model", backbone.name)
+    if not timm.is_model(name):
+        raise unknown("model of timm", name, timm.list_models())
+    if backbone.stem == "cifar" and backbone.pretrained:
+        raise UserError(f"backbone {backbone.name}: pretrained weights have stem=imagenet, not cifar")
+    weights = timm.get_pretrained_cfg(name)
+    if weights is not None and weights.fixed_input_size:
+        args.setdefault("img_size", image[1:])
+    model = _create(backbone, name, num_classes=classes, in_chans=image[0], **args)
+    _check_patches(backbone, model, image)
+    if backbone.stem == "cifar":
+        _small_stem(backbone, model, image[0])
+    return model
+
+
+def _create(backbone: Backbone, name: str, **args: Any) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=backbone.pretrained, **args)
+    except TypeError as error:
+        raise UserError(f"backbone {backbone.name}: timm's {name} refuses {args}: {error}") from error
+    except Exception as error:
+        if not backbone.pretrained:
+            raise
+        raise UserError(_absent(backbone, name, error)) from error
+
+
+def _absent(backbone: Backbone, name: str, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"backbone {backbone.name}: no weights of timm's {name} at hand ({type(error).__name__}: {reason}). "
+        f"Once, with a network: python -c \"import timm; timm.create_model('{name}', pretrained=True)\" "
+        "(HF_HOME names the cache that keeps them); or set backbone.pretrained=false"
+    )
+
+
+def _check_patches(backbone: Backbone, model: nn.Module, image: tuple[int, int, int]) -> None:
+    """Raise `Impossible` where patches do not cover the image."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if patch and (image[1] % patch[0] or image[2] % patch[1]):
+        raise Impossible(
+            f"{backbone.name}: an image of {image[1]}x{image[2]} px does not divide into patches of "
+            f"{patch[0]}x{patch[1]} px"
+        )
+
+
+def _small_stem(backbone: Backbone, model: Any, channels: int) -> None:
+    """Put a 3x3 convolution of stride 1 and no pooling where timm's ResNet has 7x7, stride 2 and pooling."""
+    from timm.models.resnet import ResNet
+
+    plain = isinstance(model, ResNet) and isinstance(model.conv1, nn.Conv2d)
+    if not plain:
+        raise UserError(f"backbone {backbone.name}: stem=cifar is for ResNets with one convolution as stem")
+    conv = nn.Conv2d(channels, model.conv1.out_channels, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1 = conv
+    model.maxpool = nn.Identity()
+    for info in model.feature_info:
+        info["reduction"] = max(info["reduction"] // 4, 1)

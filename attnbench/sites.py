@@ -1,0 +1,208 @@
+"""Sites: which modules of a network the patterns of a site name, and which maps arrive there."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.config import Layout, Site
+from attnbench.errors import UserError, near
+from attnbench.mechanisms.base import Place
+
+COUNTED = re.compile(r"([A-Za-z_]*)-(\d+)")  # -1, layer-2: counted from the end among numbered siblings
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A module that a pattern names, and the place that it makes."""
+
+    how: str  # after, before or instead
+    name: str
+    module: nn.Module
+    place: Place
+
+
+def observe(model: nn.Module, site: Site, image: tuple[int, int, int]) -> list[Spot]:
+    """The spots of a site in the order they run, from a dry run on one black image (channels, height, width).
+
+    Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map.
+    """
+    named = _named(model, site)
+    seen = _dry_run(model, named, image)
+    if missing := [name for _, name in named if name not in seen]:
+        raise UserError(f"{missing[0]}: never runs on an image of {_text(image)}, so nothing can stand there")
+    stages: dict[Shape, int] = {}
+    spots = []
+    for name, (arrives, leaves) in seen.items():
+        how = next(how for how, other in named if other == name)
+        channels, size = _map(name, arrives, site, image)
+        counts = size if how != "instead" else _map(name, leaves, site, image)[1]
+        stage = stages.setdefault(counts, len(stages))
+        spots.append((how, name, channels, size, stage))
+    return [_spot(model, len(stages), *spot) for spot in spots]
+
+
+def _spot(
+    model: nn.Module, stages: int, how: str, name: str, channels: int, size: tuple[int, int], stage: int
+) -> Spot:
+    module = model.get_submodule(name)
+    replaces = module if how == "instead" else None
+    return Spot(how, name, module, Place(name, channels, size, stage, stages, replaces, model))
+
+
+# Patterns
+
+
+def _named(model: nn.Module, site: Site) -> list[tuple[str, str]]:
+    """(after, before or instead; dotted name) of each module that the site's patterns name, each once."""
+    found = {}
+    for how in ("after", "before", "instead"):
+        for pattern in getattr(site, how):
+            for name in match(model, pattern):
+                found[name if how == "instead" else _runs(model, name, how)] = how
+    if not found:
+        raise UserError("the site names no module: give it patterns under after, before or instead")
+    return [(how, name) for name, how in found.items()]
+
+
+def match(model: nn.Module, pattern: str) -> list[str]:
+    """Dotted names of the modules that fit a pattern, part by part: `layer*.*.bn3`, `layer3.-1`.
+
+    `*`, `?` and `[1-3]` stand for characters of one part; `-1`, `layer-1` count from the end among the
+    numbered siblings. Raises `UserError`, listing what is there, where nothing fits.
+    """
+    level = {"": model}
+    for part in pattern.split("."):
+        below = {
+            f"{name}.{child}".lstrip("."): module.get_submodule(child)
+            for name, module in level.items()
+            for child in _fitting(_children(module), part)
+        }
+        if not below:
+            raise _nothing(pattern, part, level)
+        level = below
+    return list(level)
+
+
+def _children(module: nn.Module) -> list[str]:
+    return [name for name, child in module._modules.items() if child is not None]
+
+
+def _fitting(names: list[str], part: str) -> list[str]:
+    counted = COUNTED.fullmatch(part)
+    if counted is None:
+        return [name for name in names if fnmatchcase(name, part)]
+    stem, back = counted[1], int(counted[2])
+    numbered = [name for name in names if name.startswith(stem) and name[len(stem) :].isdigit()]
+    numbered.sort(key=lambda name: int(name[len(stem) :]))
+    return numbered[-back : len(numbered) - back + 1] if 0 < back <= len(numbered) else []
+
+
+def _nothing(pattern: str, part: str, level: dict[str, nn.Module]) -> UserError:
+    there = list(dict.fromkeys(child for module in level.values() for child in _children(module)))
+    where = next(iter(level)) or "the network"
+    where += f" and {len(level) - 1} more" if len(level) > 1 else ""
+    holds = f"{where} hold: {', '.join(there[:20])}" if there else f"{where} hold no modules"
+    close = near(part, there)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return UserError(f"pattern '{pattern}' matches nothing at '{part}': {holds}{hint}")
+
+
+def _runs(model: nn.Module, name: str, how: str) -> str:
+    """The module itself; of a plain Sequential, which would run a new child, its last or first module."""
+    module = model.get_submodule(name)
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        raise UserError(
+            f"{name}: a {type(module).__name__} takes no attention; name the modules that it holds"
+        )
+    if type(module).forward is not nn.Sequential.forward or not _children(module):
+        return name
+    child = _children(module)[-1 if how == "after" else 0]
+    return _runs(model, f"{name}.{child}", how)
+
+
+# The dry run
+
+
+def _dry_run(
+    model: nn.Module, named: list[tuple[str, str]], image: tuple[int, int, int]
+) -> dict[str, tuple[Shape, Shape]]:
+    """Shapes of what arrives at and what leaves each place, by name, in the order they run."""
+    seen: dict[str, tuple[Shape, Shape]] = {}
+
+    def before(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.setdefault(name, (_shape(name, *args), _shape(name, *args)))
+
+    def after(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.setdefault(name, (_shape(name, output), _shape(name, output)))
+
+    def instead(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.setdefault(name, (_shape(name, *args), _shape(name, output)))
+
+    with _undisturbed(model), ExitStack() as hooks:
+        for how, name in named:
+            module = model.get_submodule(name)
+            if how == "before":
+                hooks.enter_context(module.register_forward_pre_hook(partial(before, name)))
+            else:
+                hook = after if how == "after" else instead
+                hooks.enter_context(module.register_forward_hook(partial(hook, name)))
+        parameter = next(model.parameters())
+        model(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
+    return seen
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's own mode and the random state come back."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _shape(name: str, x: Any = None, *rest: Any) -> Shape:
+    if not isinstance(x, Tensor):
+        raise UserError(
+            f"{name}: a {type(x).__name__} passes there, not one tensor, so nothing can stand there"
+        )
+    return tuple(x.shape)
+
+
+def _map(name: str, shape: Shape, site: Site, image: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
+    """Channels and (height, width) of the map that a tensor of that shape holds in the site's layout."""
+    if len(shape) == 4 and site.layout == Layout.BCHW:
+        return shape[1], (shape[2], shape[3])
+    if len(shape) == 4 and site.layout == Layout.BHWC:
+        return shape[3], (shape[1], shape[2])
+    if len(shape) == 3 and site.layout == Layout.BNC:
+        return shape[2], _grid(name, shape[1] - site.prefix, image)
+    raise UserError(
+        f"{name}: a tensor of shape {shape} passes there, which is no map of layout {site.layout}"
+    )
+
+
+def _grid(name: str, tokens: int, image: tuple[int, int, int]) -> tuple[int, int]:
+    """Height and width of tokens that cover the image in equal squares."""
+    _, height, width = image
+    rows = round((tokens * height / width) ** 0.5) if tokens > 0 else 0
+    if rows == 0 or tokens % rows or rows * width != tokens // rows * height:
+        raise UserError(
+            f"{name}: {tokens} tokens are no grid over an image of {_text(image)}; is prefix right?"
+        )
+    return rows, tokens // rows
+
+
+def _text(image: tuple[int, int, int]) -> str:
+    return f"{image[1]}x{image[2]} px"
