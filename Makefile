@@ -1,0 +1,47 @@
+# Everything from a bare clone. `make` lists the verbs; each does its own set-up and is quick the second time.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+TRIES  ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help install sweep test lint bench report clean mechanisms loop
+
+help:  ## list the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(READY)  ## a virtual environment with attnbench and the tested versions
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "attnbench needs Python 3.11 or newer")'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	for try in $$(seq $(TRIES)); do \
+	  $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && exit 0; \
+	  echo "installation failed, try $$try of $(TRIES)" >&2; \
+	done; exit 1
+	touch $@
+
+sweep: $(READY)  ## run the default experiment and write results/ (EXPERIMENT=name, ARGS="key=value ...")
+	$(RUN) -m attnbench sweep experiment=$(or $(EXPERIMENT),quick) $(ARGS)
+
+test: $(READY)  ## run the tests
+	$(RUN) -m pytest -n auto $(ARGS)
+
+lint: $(READY)  ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)  ## measure our speed: make bench, make bench mechanisms
+	$(RUN) -m attnbench bench $(or $(filter mechanisms loop,$(MAKECMDGOALS)),loop) $(ARGS)
+
+mechanisms loop: bench
+	@:
+
+report: $(READY)  ## write the leaderboards from the records
+	$(RUN) -m attnbench report
+
+clean:  ## remove the environment, caches and checkpoints; never results/
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find attnbench tests -name __pycache__ -type d -prune -exec rm -rf {} +
