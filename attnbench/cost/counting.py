@@ -1,0 +1,68 @@
+"""Multiply-adds, element-wise work and activations of one forward pass in evaluation mode."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.cost.dispatch import Watch, watching
+from attnbench.cost.work import Work
+from attnbench.errors import UserError
+
+COUNTERS = ("dispatch", "fvcore")
+
+
+def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -> dict[str, Any]:
+    """Work of `model` on one image of shape (c, h, w), in evaluation mode; the model is left as it was.
+
+    Returns `macs`, `elementwise` (see `rules`), `activations` (elements of the results of convolutions and
+    matrix products) and `uncounted`, the operators without a rule: where there are any, the figures are None.
+    `counter` is `dispatch`, which runs on the meta device where the model can, or `fvcore`, which traces it.
+    """
+    if counter == "dispatch":
+        watch = watched(model, image)
+        return _result(sum(watch.work.values(), Work()), watch.uncounted)
+    if counter == "fvcore":
+        from attnbench.cost.tracer import traced
+
+        return _result(*traced(model, image))
+    raise UserError(f"unknown counter '{counter}': known: {', '.join(COUNTERS)}")
+
+
+def _result(work: Work, uncounted: set[str]) -> dict[str, Any]:
+    figures = dict.fromkeys(Work._fields) if uncounted else work._asdict()
+    return {**figures, "uncounted": sorted(uncounted)}
+
+
+def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:
+    """The quick counter's account of one image: on the meta device, or where values are read, on the CPU."""
+    try:
+        return _watched(model, torch.zeros(1, *image, device="meta"))
+    except (
+        Exception
+    ):  # the model reads values, or an operator knows no meta device; the CPU gives any true error
+        return _watched(model, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
+
+
+def _watched(model: nn.Module, images: Tensor) -> Watch:
+    twin = evaluated_copy(model, images.device)
+    with watching(twin) as watch:
+        twin(images)
+    return watch
+
+
+def evaluated_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy in evaluation mode on `device`; none of the model's numbers are copied for the meta device."""
+    memo: dict[int, Any] = {id(t): _moved(t, device) for module in model.modules() for t in _tensors(module)}
+    return copy.deepcopy(model, memo).eval()
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    own = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
+    return [t for t in own if isinstance(t, Tensor)]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    moved = tensor.detach().to(device, copy=True)
+    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
