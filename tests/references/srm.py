@@ -1,0 +1,56 @@
+"""Style-based recalibration, from its equations, in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from attnbench.errors import UserError
+from attnbench.mechanisms.channel.srm import SRM
+from references._layers import batch_norm, sigmoid
+
+CASES = [{}]
+BATCH = 3
+COUNTS = [(64, {}, 256), (256, {}, 1_024), (512, {}, 2_048)]
+OFFICIAL = (256, {}, [(256, 2), (256,), (256,)])
+
+
+def forward(x, p, options, training):
+    deviation = np.sqrt(x.var((2, 3), ddof=1) + 1e-5)
+    z = p["styles"][:, 0] * x.mean((2, 3)) + p["styles"][:, 1] * deviation
+    return x * sigmoid(batch_norm(z[:, :, None, None], p, "norm", training))
+
+
+def test_a_fresh_gate_is_one_half():
+    x = torch.randn(2, 8, 3, 3)
+    assert torch.equal(SRM(8)(x), x / 2)
+
+
+def test_all_parameters_are_kept_from_weight_decay():
+    module = SRM(8)
+    assert module.no_weight_decay() == {name for name, _ in module.named_parameters()}
+
+
+def test_the_variance_is_that_of_large_means_too():
+    module = SRM(4).eval()
+    module.styles.data[:, 1] = 1
+    x = torch.randn(2, 4, 6, 6)
+    torch.testing.assert_close(module.g(x + 300), module.g(x), rtol=1e-3, atol=1e-4)
+
+
+def test_one_position_has_no_deviation_and_stays_finite():
+    module = SRM(4).eval()
+    module.styles.data[:, 1] = 1
+    assert torch.equal(module.g(torch.zeros(2, 4, 1, 1)), module.g(torch.full((2, 4, 1, 1), 5.0)))
+
+
+def test_one_image_in_training_is_refused_in_words():
+    with pytest.raises(UserError, match="2 images a batch"):
+        SRM(8)(torch.randn(1, 8, 3, 3))
+
+
+def test_half_precision_does_not_round_the_style():
+    module = SRM(4).eval()
+    module.styles.data[:, 1] = 1
+    x = (torch.randn(2, 4, 56, 56) * 100).half()
+    with torch.autocast("cpu", dtype=torch.float16):
+        torch.testing.assert_close(module.g(x), module.float().g(x.float()).half())
