@@ -1,0 +1,77 @@
+"""From a results folder to the records that a table can show, and the numbers in them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attnbench import records
+from attnbench.records import Record
+
+STATUSES = ("done", "failed", "diverged", "out_of_memory", "skipped")
+NAMED = ("task", "backbone", "attn", "mechanism", "category")  # what a cell cannot be without
+OPTIONAL = ("data", "site", "recipe")  # what a cell that trains nothing may lack
+PARTS = ("config", "metrics", "cost", "provenance")
+
+
+@dataclass
+class Loaded:
+    """The records of a folder in the order of their keys, and why other files are none."""
+
+    records: list[Record]
+    unreadable: dict[str, str]  # file's name -> reason
+
+
+def load(results: Path) -> Loaded:
+    """Read `results/cells/*.json`; a file that is no record is kept by name, with the reason."""
+    found, damaged = records.read(results)
+    wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
+    good = [r for r in found if f"{r['key']}.json" not in wrong]
+    return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
+
+
+def problem(record: Record) -> str | None:
+    """What keeps this from being a record that a table can show; None where nothing does."""
+    if record["status"] not in STATUSES:
+        return f"status {record['status']!r}; known: {', '.join(STATUSES)}"
+    cell = record["cell"]
+    if not isinstance(cell, dict) or type(cell.get("seed")) is not int:
+        return "no cell with a whole number as its seed"
+    wrong = [f"cell.{k}" for k in NAMED if not isinstance(cell.get(k), str)]
+    wrong += [f"cell.{k}" for k in OPTIONAL if not isinstance(cell.get(k), str | None)]
+    wrong += [k for k in PARTS if not isinstance(record.get(k), dict | None)]
+    wrong += [k for k in ("table",) if not isinstance(record[k], str)]
+    return f"of a type that no record has: {', '.join(wrong)}" if wrong else None
+
+
+def at(record: Record, *path: str) -> Any:
+    """What stands at that path of keys; None where anything on the way is missing."""
+    value: Any = record
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def number(record: Record, *path: str) -> float | None:
+    """The finite number at that path; None for anything else, which counts as not measured."""
+    value = at(record, *path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def distinct(found: Iterable[Record], *path: str) -> list[str]:
+    """The different values at that path as sorted text, missing ones left out."""
+    return sorted({str(value) for r in found if (value := at(r, *path)) not in (None, "")})
+
+
+def started(record: Record) -> datetime:
+    """When the cell began; the oldest of times where the record does not say."""
+    oldest = datetime.min.replace(tzinfo=UTC)
+    try:
+        time = datetime.fromisoformat(at(record, "provenance", "started"))
+    except (TypeError, ValueError):
+        return oldest
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,180 @@
+"""What a report writes: which files, the same each time, and what it does with those of others."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from test_report import grid, page, put, record
+
+from attnbench import report
+from attnbench.errors import UserError
+
+STEM = "cls-cifar10-resnet20-short"
+
+
+def test_files_of_a_report(tmp_path: Path) -> None:
+    written = report.write(put(tmp_path, *grid(), record("se", 0, None)))
+    accuracy = {f"{STEM}.md", f"{STEM}.csv", f"{STEM}.svg", "accuracy-cost.csv", "README.md"}
+    assert {p.name for p in written} == accuracy | {"profile-resnet50-224.md", "profile-resnet50-224.csv"}
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cells") == sorted(p.name for p in written)
+
+
+def test_index_links_every_leaderboard(tmp_path: Path) -> None:
+    report.write(put(tmp_path, *grid(), record("se", 0, None)))
+    text = page(tmp_path, "README")
+    assert f"[table]({STEM}.md), [CSV]({STEM}.csv)" in text
+    assert "Which attention raises the test top-1 of resnet20 on cifar10, and at what cost?" in text
+    assert "What does each attention cost in resnet50 at 224 px?" in text
+
+
+def test_a_report_is_the_same_bytes_again_in_any_order(tmp_path: Path) -> None:
+    made = [*grid(seeds=3), record("se", 1, 70.0, digest="z"), record("gc", 0, None)]
+    first = {p.name: p.read_bytes() for p in report.write(put(tmp_path / "a", *made))}
+    again = {p.name: p.read_bytes() for p in report.write(tmp_path / "a")}
+    turned = {p.name: p.read_bytes() for p in report.write(put(tmp_path / "b", *reversed(made)))}
+    assert first == again == turned
+
+
+def test_csv_is_one_header_and_a_line_a_row(tmp_path: Path) -> None:
+    report.write(put(tmp_path, *grid(), record("gc", 0, 9.0, status="failed", reason='a, "b"\nc')))
+    with (tmp_path / f"{STEM}.csv").open(newline="") as file:
+        header, *lines = list(csv.reader(file))
+    assert [cells[header.index("attn")] for cells in lines] == ["none", "eca", "se", "gc"]
+    assert {len(cells) for cells in lines} == {len(header)}
+    assert len(set(header)) == len(header)
+    assert 'a, "b"' in lines[-1][header.index("notes")]
+
+
+def test_markdown_lines_up(tmp_path: Path) -> None:
+    report.write(put(tmp_path, *grid(), record("se(mode=a|b)", 0, 60.0)))
+    text = page(tmp_path)
+    for part in text.split("## ")[1:3]:
+        widths = {len(cells) for cells in part.splitlines() if cells.startswith("|")}
+        assert len(widths) == 1
+    assert "se(mode=a\\|b)" in text
+
+
+def test_tables_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    longer = [record("none", 0, 70.0, table="fedcba", config__recipe__epochs=9)]
+    report.write(put(tmp_path, *grid(), *longer))
+    assert (tmp_path / f"{STEM}-0123456789ab.md").exists()
+    assert (tmp_path / f"{STEM}-fedcba.md").exists()
+    index = page(tmp_path, "README")
+    assert "recipe.epochs=3" in index
+    assert "recipe.epochs=9" in index
+    assert "batch_size" not in index
+
+
+def test_stale_leaderboards_go_and_foreign_files_stay(tmp_path: Path) -> None:
+    report.write(put(tmp_path, *grid(), record("none", 0, 70.0, table="fedcba")))
+    (tmp_path / "cells" / "fedcba-none--0-digest of none.json").unlink()
+    (tmp_path / "mine.md").write_text("my own page")
+    (tmp_path / "mine.csv").write_text("my own numbers")
+    report.write(tmp_path)
+    assert sorted(p.name for p in tmp_path.glob("cls*")) == [f"{STEM}.csv", f"{STEM}.md", f"{STEM}.svg"]
+    assert (tmp_path / "mine.md").read_text() == "my own page"
+    assert (tmp_path / "mine.csv").exists()
+
+
+def test_a_page_that_no_report_made_is_not_replaced(tmp_path: Path) -> None:
+    put(tmp_path, *grid())
+    (tmp_path / "README.md").write_text("# My project")
+    with pytest.raises(UserError, match=r"README\.md was not made by a report"):
+        report.write(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# My project"
+
+
+FOREIGN = {
+    "half": '{"schema": 1, "key": "ha',
+    "list": "[1, 2]",
+    "binary": b"\x80\x81".decode("latin-1"),
+    "newer": json.dumps(record() | {"key": "newer", "schema": 99}),
+    "status": json.dumps(record() | {"key": "status", "status": "perfect"}),
+    "cell": json.dumps(record() | {"key": "cell", "cell": "se"}),
+    "seed": json.dumps(record(cell__seed="one") | {"key": "seed"}),
+    "name": json.dumps(record(cell__backbone=["resnet20"]) | {"key": "name"}),
+    "part": json.dumps(record() | {"key": "part", "cost": [1]}),
+    "table": json.dumps(record() | {"key": "table", "table": None}),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_no_record_is_named_and_the_rest_reported(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, *grid())
+    (tmp_path / "cells" / f"{name}.json").write_text(FOREIGN[name], encoding="latin-1")
+    report.write(tmp_path)
+    assert f"{name}.json" in caplog.text
+    assert f"- `cells/{name}.json`: " in page(tmp_path, "README")
+    assert "+" in page(tmp_path)
+
+
+def test_a_folder_of_foreign_files_alone_still_names_them(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "x.json").write_text("{")
+    assert report.write(tmp_path) == [tmp_path / "README.md"]
+    assert "cells/x.json" in page(tmp_path, "README")
+
+
+def test_a_task_without_a_leaderboard_is_named(tmp_path: Path) -> None:
+    report.write(put(tmp_path, *grid(), record("se", 0, 60.0, cell__task="juggling", table="0")))
+    assert "juggling · resnet20" in page(tmp_path, "README")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_an_empty_folder_says_what_makes_records(tmp_path: Path, made: bool) -> None:
+    if made:
+        (tmp_path / "cells").mkdir()
+    with pytest.raises(UserError, match="python -m attnbench sweep"):
+        report.write(tmp_path)
+    assert not list(tmp_path.glob("*.*"))
+
+
+def test_names_of_files_stay_inside_the_folder(tmp_path: Path) -> None:
+    written = report.write(put(tmp_path, record("se", 0, 60.0, cell__data="../../etc/x y")))
+    assert {p.parent for p in written} == {tmp_path}
+    assert (tmp_path / "cls-..-..-etc-x-y-resnet20-short.md").exists()
+
+
+def test_picture_shows_every_row_that_has_a_difference(tmp_path: Path) -> None:
+    alone = record("gc", 9, 60.0)  # without a control of its seed
+    report.write(put(tmp_path, *grid(("none", "se", "eca", "simam")), alone))
+    drawn = ElementTree.parse(tmp_path / f"{STEM}.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    titles = [t.text for t in drawn.iter(f"{space}title")]
+    assert sorted(t.split(" at ")[0] for t in titles if t) == ["eca", "se", "simam"]
+    assert f"]({STEM}.svg)" in page(tmp_path)
+    width, height = float(drawn.get("width", 0)), float(drawn.get("height", 0))
+    for circle in drawn.iter(f"{space}circle"):
+        assert 0 < float(circle.get("cx", -1)) < width
+        assert 0 < float(circle.get("cy", -1)) < height
+
+
+def test_picture_escapes_names_and_bears_equal_costs_and_scores(tmp_path: Path) -> None:
+    flat = {"cost__latency__ratio": 1.0}
+    made = [record(a, s, 60.0, **flat) for a in ("none", "se(mode=<b>&)", "eca") for s in range(2)]
+    report.write(put(tmp_path, *made))
+    text = (tmp_path / f"{STEM}.svg").read_text(encoding="utf-8")
+    assert "se(mode=&lt;b&gt;&amp;)" in text
+    ElementTree.fromstring(text)
+
+
+def test_hundreds_of_records_take_about_a_second_and_no_torch(tmp_path: Path) -> None:
+    attns = ("none", *(f"se(reduction={r})" for r in range(1, 100)))
+    put(tmp_path, *(record(a, s, 60.0 + s * 0.1 + len(a) * 0.01) for a in attns for s in range(5)))
+    code = (
+        "import sys, pathlib; from attnbench import report; report.write(pathlib.Path(sys.argv[1]));"
+        "print([m for m in ('torch', 'hydra', 'omegaconf', 'timm', 'wandb') if m in sys.modules])"
+    )
+    start = time.perf_counter()
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+    assert time.perf_counter() - start < 10  # about 1 s on an idle core
