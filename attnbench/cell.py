@@ -117,7 +117,8 @@ class Cell:
     def __str__(self) -> str:
         c = self.coordinates()
         at = f" at {c['site']}" if c["site"] else ""
-        return f"{c['task']} {c['data']} {c['backbone']} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+        where = f"{c['task']} {c['data']} {c['backbone']}"
+        return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
@@ -132,7 +133,15 @@ def code_digest(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                node.body = body[1:]  # type: ignore[attr-defined]
+        if isinstance(body, list) and body and _is_text(body[0]):
+            node.body = body[1:]  # type: ignore[attr-defined]
     return fingerprint({"ast": ast.dump(tree)})
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is nothing but a string."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

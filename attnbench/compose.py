@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from attnbench import mechanisms
-from attnbench.validate import validate
 from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
+from attnbench.validate import validate
 
 
 def parse(arguments: Sequence[str]) -> list[Override]:
@@ -93,7 +93,9 @@ def _known(override: Override, config: DictConfig) -> None:
 def _unknown_key(key: str, part: str, at: str, here: list[str], paths: list[str]) -> UserError:
     close = [f"{at}.{name}" if at else name for name in near(part, here)] or near(key, paths)
     where = f"{at or 'the configuration'} has: {', '.join(here)}" if here else f"{at} takes no settings"
-    return UserError(f"unknown setting '{key}': " + (f"did you mean {' or '.join(close)}?" if close else where))
+    return UserError(
+        f"unknown setting '{key}': " + (f"did you mean {' or '.join(close)}?" if close else where)
+    )
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:

@@ -49,6 +49,8 @@ class Site:
 
 @dataclass
 class Backbone:
+    """A network without attention, and the places in it where attention can stand."""
+
     name: str = "???"
     source: str = "???"  # timm, or the file under attnbench/backbones that builds it
     args: dict[str, Any] = field(default_factory=dict)  # for the builder
@@ -60,6 +62,8 @@ class Backbone:
 
 @dataclass
 class Data:
+    """A data set: where it lies, how much of it, and what its images are like."""
+
     name: str = "???"
     source: str | None = None  # the file under attnbench/data that reads it; null: the one of that name
     root: str | None = None  # folder that holds the set
@@ -91,6 +95,8 @@ class Augment:
 
 @dataclass
 class Optimizer:
+    """What turns gradients into steps."""
+
     name: str = "sgd"  # sgd (Nesterov), momentum, adam, adamw, lamb, lion, rmsprop, of timm's factory
     lr: float = 0.1
     momentum: float = 0.9
@@ -100,6 +106,8 @@ class Optimizer:
 
 @dataclass
 class Schedule:
+    """How the learning rate goes over the epochs."""
+
     name: str = "cosine"  # cosine, step, multistep, poly or constant
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
@@ -112,6 +120,8 @@ class Schedule:
 
 @dataclass
 class Recipe:
+    """How a network is trained; one for all mechanisms of a comparison."""
+
     name: str = "???"
     epochs: int = 3
     batch_size: int = 128
@@ -127,6 +137,8 @@ class Recipe:
 
 @dataclass
 class Task:
+    """What the network is asked to do."""
+
     name: str = "???"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -159,6 +171,8 @@ class Hardware:
 
 @dataclass
 class Track:
+    """Where a run is mirrored to."""
+
     name: str = "off"  # off or wandb
     mode: str = "offline"  # offline or online, for wandb
     project: str = "attnbench"

@@ -66,8 +66,8 @@ def _read(group: str, name: str) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
-    return {**below, **above, **both}
+    common = [k for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)]
+    return {**below, **above, **{k: _merged(below[k], above[k]) for k in common}}
 
 
 def _files(group: str) -> Callable[[str | None], Iterator[str]]:
@@ -80,7 +80,8 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             file = folder("conf") / group / f"{each}.yaml"
             yield f"  {each:<{width}}  {_comment(file)}".rstrip()
             if name:
-                yield from (f"    {line}" for line in yaml.safe_dump(_read(group, each), sort_keys=False).splitlines())
+                text = yaml.safe_dump(_read(group, each), sort_keys=False)
+                yield from (f"    {line}" for line in text.splitlines())
 
     return listed
 

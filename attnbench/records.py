@@ -73,8 +73,9 @@ def write_whole(target: Path, content: bytes) -> None:
 
 def _parse(file: Path) -> Record:
     record = json.loads(file.read_text(encoding="utf-8"))
-    missing = [k for k in ("key", "status", "cell", "table") if not isinstance(record, dict) or k not in record]
-    if missing:
+    if not isinstance(record, dict):
+        raise ValueError("no record: not a JSON object")
+    if missing := [k for k in ("key", "status", "cell", "table") if k not in record]:
         raise ValueError(f"no record: it lacks {', '.join(missing)}")
     if record.get("schema") != SCHEMA:
         raise ValueError(f"schema {record.get('schema')}, this version reads {SCHEMA}")

@@ -14,7 +14,8 @@ def record_lines(record: dict[str, Any]) -> Iterator[str]:
     reason = f": {record['reason']}" if record.get("reason") else ""
     yield f"{record['status']}{reason}"
     for split, metrics in (record.get("metrics") or {}).items():
-        yield f"  {split:<5} " + ", ".join(f"{k} {v:.2f}{UNITS.get(k, '')}" for k, v in metrics.items() if v is not None)
+        known = (f"{k} {v:.2f}{UNITS.get(k, '')}" for k, v in metrics.items() if v is not None)
+        yield f"  {split:<5} {', '.join(known)}"
     cost = record.get("cost") or {}
     if cost:
         yield "  cost  " + ", ".join(_cost_items(cost))

@@ -1,7 +1,7 @@
 """One training loop for every task, and the evaluation that follows it.
 
-All randomness is a function of the seed, the epoch and the step, or is kept in the checkpoint; so a run that was
-killed goes on to the same numbers.
+All randomness is a function of the seed, the epoch and the step, or is kept in the checkpoint; so a run that
+was killed goes on to the same numbers.
 """
 
 import math
@@ -83,7 +83,8 @@ class Training:
 
     def _look(self) -> None:
         if not math.isfinite(float(self.loss_sum)):
-            raise Diverged(f"the loss was no number by epoch {self.epoch + 1}, step {self.step} of {self.steps}")
+            where = f"epoch {self.epoch + 1}, step {self.step} of {self.steps}"
+            raise Diverged(f"the loss was no number by {where}")
 
     def start_epoch(self) -> None:
         self.network.train()
@@ -221,9 +222,7 @@ def _formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iter
 
 
 @torch.inference_mode()
-def evaluate(
-    network: nn.Module, split: Split, task: Task, config: Config, group: Group
-) -> dict[str, float]:
+def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group: Group) -> dict[str, float]:
     """The task's metrics on a split."""
     network.eval()
     device = next(network.parameters()).device

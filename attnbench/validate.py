@@ -94,12 +94,13 @@ def _like(value: Any, default: Any) -> bool:
 
 def _check_site(config: Config) -> None:
     if config.site != "paper" and config.site not in config.backbone.sites:
-        raise unknown(f"site of backbone {config.backbone.name}", config.site, [*config.backbone.sites, "paper"])
+        known = [*config.backbone.sites, "paper"]
+        raise unknown(f"site of backbone {config.backbone.name}", config.site, known)
 
 
 def _check_task(config: Config) -> None:
     recipe = config.recipe
     if config.task.name != "profile" and recipe.epochs == 0:
-        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs only")
+        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")

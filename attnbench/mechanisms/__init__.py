@@ -60,7 +60,10 @@ def load(name: str) -> "type[Mechanism]":
 
 def read(path: Path) -> Entry:
     """Read one mechanism's file; raises `UserError` where it does not keep to the form."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
     cards = [(c, value) for c in tree.body if isinstance(c, ast.ClassDef) and (value := _card(c))]
     if len(cards) != 1:
         raise UserError(f"{path}: {len(cards)} classes carry a `card = Card(...)`; a mechanism's file has one")

@@ -20,7 +20,7 @@ from attnbench.sweep.stop import on_signals
 
 
 def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = False) -> int:
-    """Run what has no record yet; the exit status: 0, 1 where cells failed, 2 where refused, 130 if stopped."""
+    """Run what has no record yet; the exit status: 0, 1 cells failed, 2 cells were refused, 130 stopped."""
     plan = Plan.of(cells, launch.retry)
     jobs = 1 if launch.executor == "inline" else launch.jobs or os.cpu_count() or 1
     console.print(f"{len(cells)} cells: {plan.describe(jobs)}")
@@ -66,8 +66,8 @@ def _follow(events: Iterable[Event], plan: Plan, jobs: int, console: Console) ->
             expected = plan.expected(left.values(), jobs)
             remaining = f"{span(expected)} left" if expected else "running"
             progress.update(bar, advance=1, description=remaining)
-            count = len(plan.todo) - len(left)
-            console.print(f"[{count}/{len(plan.todo)}] {line}; {remaining}", markup=False, highlight=False)
+            count = f"[{len(plan.todo) - len(left)}/{len(plan.todo)}]"
+            console.print(f"{count} {line}; {remaining}", markup=False, highlight=False)
     return came
 
 
@@ -105,7 +105,9 @@ def _close(came: _Came, plan: Plan, stopped: bool, console: Console) -> int:
     for reason, count in came.refused.items():
         console.print(f"{count} cells not run: {reason}", markup=False, highlight=False)
     if came.failed:
-        console.print(f"{len(came.failed)} cells failed; their records say why (launch.retry=true tries again)")
+        console.print(
+            f"{len(came.failed)} cells failed; their records say why (launch.retry=true tries again)"
+        )
     if stopped:
         console.print(f"stopped with {missing} cells to do; the same command goes on")
         return 130

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from attnbench.config import Launch
 from attnbench.sweep.stop import Stop
 
 State = Literal["started", "ended", "refused", "busy", "stopped"]
+COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
+COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
 TRIES = 2  # processes that may die over one cell before it is recorded as failed
 
 
@@ -50,13 +53,10 @@ def processes(cells: Sequence[Cell], stop: Stop, launch: Launch) -> Iterator[Eve
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     for cell in cells:
         waiting.put(cell)
-    threads = [
-        threading.Thread(target=_feed, args=(waiting, events, stop, _environment(i, jobs, devices)), daemon=True)
-        for i in range(jobs)
-    ]
-    for thread in threads:
-        thread.start()
-    running = len(threads)
+    for index in range(jobs):
+        work = (waiting, events, stop, _environment(index, jobs, devices))
+        threading.Thread(target=_feed, args=work, daemon=True).start()
+    running = jobs
     while running:
         event = events.get()
         if event is None:
@@ -121,7 +121,7 @@ class _Worker:
 
     def __init__(self, environment: dict[str, str], stop: Stop) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "attnbench.sweep.worker"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -144,8 +144,6 @@ class _Worker:
     def end(self) -> int:
         """Let it finish; its exit code."""
         if self.process.stdin is not None and not self.process.stdin.closed:
-            try:
+            with suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
         return self.process.wait()

@@ -10,9 +10,9 @@ import yaml
 
 from attnbench import compose, mechanisms
 from attnbench.cell import Cell
-from attnbench.validate import validate
 from attnbench.config import folder
 from attnbench.errors import UserError, unknown
+from attnbench.validate import validate
 
 PART = {"base", "grid"}
 LIGHT = ("attn", "site", "seed")  # settings that change a cell without composing its configuration anew
@@ -80,7 +80,7 @@ def cell(arguments: Sequence[str]) -> Cell:
         elif key == "site":
             config = replace(config, site=str(value))
         elif key == "seed":
-            config = compose.configure(*heavy, f"seed={value}") if type(value) is not int else replace(config, seed=value)
+            config = replace(config, seed=compose.configure(f"seed={value}").seed)
     config = replace(config, attn=attn)
     validate(config)
     return Cell(config)

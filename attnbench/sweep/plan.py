@@ -54,7 +54,8 @@ class Plan:
         if not self.todo:
             return f"{done}, nothing to do"
         expected = self.expected(self.todo, jobs)
-        return f"{done}, {len(self.todo)} to do, " + (f"about {span(expected)}" if expected else "time unknown yet")
+        time = f"about {span(expected)}" if expected else "time unknown yet"
+        return f"{done}, {len(self.todo)} to do, {time}"
 
 
 def span(seconds: float) -> str:

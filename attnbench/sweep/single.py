@@ -16,11 +16,16 @@ from attnbench.train import Stopped
 def run_shown(cell: Cell, console: Console) -> dict[str, Any]:
     """Run a cell; its record. Raises `KeyboardInterrupt` where someone stopped it: its checkpoint is kept."""
     quiet = os.environ.get("RANK", "0") != "0"
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
     hidden = quiet or not console.is_terminal
     with (
         on_signals() as stop,
-        Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress,
+        Progress(*columns, console=console, transient=True, disable=hidden) as progress,
     ):
         bar = progress.add_task("profiling", total=None)
 

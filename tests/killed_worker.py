@@ -1,0 +1,18 @@
+"""A worker that dies, as if the system had killed it, when it meets the mechanism that the environment names."""
+
+import os
+import signal
+
+from attnbench.sweep import worker
+
+
+def deadly(cell, stop):
+    """Run the cell, or die over it."""
+    if cell.mechanism == os.environ["ATTNBENCH_TEST_KILL"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt(cell, stop)
+
+
+attempt = worker.attempt
+worker.attempt = deadly
+worker.main()

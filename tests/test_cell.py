@@ -1,0 +1,83 @@
+"""What makes two cells the same, and which cells compare."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attnbench.cell import Cell, code_digest
+from attnbench.sweep.experiment import cell
+
+
+def test_label_names_only_what_differs_from_the_defaults():
+    assert cell(["attn=se"]).attn == "se"
+    assert cell(["attn=se", "attn.reduction=8", "attn.bias=true"]).attn == "se(reduction=8)"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["hardware.device=cpu"],
+        ["data.root=elsewhere"],
+        ["results=elsewhere"],
+        ["track=wandb"],
+        ["launch.jobs=1"],
+        ["attn.reduction=16"],
+        ["site=residual"],
+    ],
+)
+def test_key_ignores_where_and_how_it_runs(same):
+    assert cell(["attn=se", *same]).key == cell(["attn=se"]).key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["seed=1"],
+        ["recipe.optimizer.lr=0.3"],
+        ["data.split_seed=1"],
+        ["attn.reduction=8"],
+        ["backbone=resnet20"],
+        ["site=stage"],
+    ],
+)
+def test_key_changes_with_all_that_changes_a_number(other):
+    assert cell(["attn=se", *other]).key != cell(["attn=se"]).key
+
+
+def test_a_table_holds_mechanisms_sites_and_seeds_of_one_protocol():
+    one = cell(["attn=se"])
+    assert cell(["attn=none", "seed=3", "site=stage"]).table == one.table
+    assert cell(["attn=se", "recipe.epochs=5"]).table != one.table
+
+
+def test_control_is_one_cell_whatever_site_is_asked_for():
+    assert cell(["attn=none", "site=stage"]).key == cell(["attn=none"]).key
+
+
+def test_resolved_site_is_the_one_on_the_card():
+    assert cell(["attn=se"]).site == "residual"
+
+
+def test_a_site_that_the_backbone_lacks_is_impossible_and_says_what_there_is():
+    config = cell(["attn=se", "site=residual"]).config
+    bare = replace(config, backbone=replace(config.backbone, sites={"stage": config.backbone.sites["stage"]}))
+    assert Cell(bare).impossible == "resnet8 has no site 'residual' (it has: stage)"
+
+
+def test_digest_sees_code_but_no_comment_docstring_or_layout(tmp_path: Path):
+    texts = {
+        "a": '"""Doc."""\nx = 1  # one\n',
+        "b": '"""Other."""\n\nx   =   1\n',
+        "c": '"""Doc."""\nx = 2\n',
+    }
+    digests = {}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+        digests[name] = code_digest(tmp_path / f"{name}.py")
+    assert digests["a"] == digests["b"] != digests["c"]
+
+
+def test_record_holds_no_path_of_this_machine():
+    record = cell(["attn=se", "data.root=/a/private/folder", "results=/another"]).record("done")
+    assert "/a" not in str(record)

@@ -1,0 +1,83 @@
+"""The command line refuses what cannot be meant: at once, in the user's words, with exit status 2."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attnbench.__main__ import main
+
+REFUSED = [
+    (["attn=ecca"], "did you mean eca"),
+    (["task=clss"], "did you mean cls"),
+    (["backbone=resnet21"], "did you mean resnet"),
+    (["data=cifar11"], "did you mean cifar10"),
+    (["recipe=shrt"], "did you mean short"),
+    (["recipe.epoch=3"], "did you mean recipe.epochs"),
+    (["recip=short"], "did you mean recipe"),
+    (["attn=se", "attn.reductin=8"], "did you mean attn.reduction"),
+    (["attn=se", "attn.reduction=eight"], "must be of type int"),
+    (["attn=se", "attn.bias=3"], "must be of type bool"),
+    (["seed=one"], "could not be converted to Integer"),
+    (["seed=-1"], "seed=-1: must be 0 or more"),
+    (["recipe.epochs=0"], "trains nothing"),
+    (["recipe.batch_size=0"], "must be above 0"),
+    (["recipe.optimizer.name=sgdd"], "did you mean sgd"),
+    (["recipe.augment.mixup=0.2", "recipe.batch_size=33"], "need an even one"),
+    (["site=residul"], "did you mean residual"),
+    (["attn=se,eca"], "several values need -m"),
+    (["frobnicate"], "unknown command 'frobnicate'"),
+    (["swep"], "did you mean sweep"),
+    (["--dryrun"], "did you mean --dry-run"),
+    (["sweep", "experiment=quik"], "did you mean quick"),
+    (["list", "mechanism"], "did you mean mechanisms"),
+    (["list", "mechanisms", "ecca"], "did you mean eca"),
+    (["report", "publishd"], "did you mean published"),
+    (["report", "seed=1"], "report takes results=FOLDER only"),
+    (["bench", "lop"], "did you mean loop"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_a_wrong_request_is_refused_with_the_right_one_offered(arguments, said, capsys):
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["attn=ecca"], ["recipe.epoch=3"], ["--help"], ["list"]])
+def test_answers_that_need_no_torch_do_not_import_it(arguments):
+    code = f"import sys; from attnbench.__main__ import main; main({arguments}); sys.exit('torch' in sys.modules)"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 5  # a second where nothing else runs
+
+
+def test_help_names_every_choice(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("resnet20", "cifar10", "short", "se", "quick", "experiment"):
+        assert word in printed
+
+
+def test_list_shows_cards_sites_and_options(capsys):
+    main(["list", "mechanisms", "se"])
+    printed = capsys.readouterr().out
+    assert "Squeeze-and-Excitation Networks" in printed
+    assert "attn.reduction=16" in printed
+    main(["list", "backbones", "resnet20"])
+    assert "residual" in capsys.readouterr().out
+
+
+def test_configuration_can_be_printed_without_running(capsys):
+    assert main(["attn=se", "attn.reduction=4", "--cfg"]) == 0
+    assert "reduction: 4" in capsys.readouterr().out
+
+
+def test_a_dry_sweep_prints_its_cells_and_runs_none(tmp_path, capsys):
+    assert main(["-m", "attn=none,se", "seed=0,1", "--dry-run", f"results={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 cells: 0 done, 4 to do" in printed
+    assert printed.count("resnet8") == 4
+    assert not list(tmp_path.iterdir())
