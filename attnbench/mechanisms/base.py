@@ -80,7 +80,7 @@ class Mechanism(nn.Module):
         """Called before each epoch of training, the first being 0, for what follows a schedule."""
 
     def start_pass(self) -> None:
-        """Called in each forward pass before the first of the places (after or before a module) that it has."""
+        """Called in each forward pass before the first of its places (those after or before a module)."""
 
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that the paper excludes from weight decay."""
