@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnbench import cost
+from attnbench.errors import UserError
 
-N, D = 15, 12  # an odd number of tokens, and their width
+D = 12  # width of a token
 
 
 class Lambda(nn.Module):
@@ -59,9 +60,24 @@ LAYERS = [  # layer, image, multiply-adds, element-wise work: by hand
 ]
 
 
+BOTH = pytest.mark.parametrize("counter", cost.COUNTERS)
+
+
+class First(nn.Sequential):
+    """A layer's first result."""
+
+    def forward(self, x):
+        return self[0](x)[0]
+
+
+def network(layer):
+    return First(layer) if isinstance(layer, nn.RNNBase) else layer
+
+
+@BOTH
 @pytest.mark.parametrize("layer, image, macs, elementwise", LAYERS, ids=lambda v: str(v)[:28])
-def test_layers_counted_by_hand(layer, image, macs, elementwise):
-    assert counted(Lambda(lambda x: layer(x)[0]) if isinstance(layer, nn.RNNBase) else layer, image) == (macs, elementwise)
+def test_layers_counted_by_hand(layer, image, macs, elementwise, counter):
+    assert counted(network(layer), image, counter) == (macs, elementwise)
 
 
 def fused(x: Tensor) -> Tensor:
@@ -78,10 +94,11 @@ def stable(x: Tensor) -> Tensor:
     return torch.bmm(weights / weights.sum(-1, keepdim=True), x)
 
 
+@BOTH
 @pytest.mark.parametrize("function", [fused, explicit, stable])
 @pytest.mark.parametrize("tokens", [15, 1, 49])
-def test_attention_has_its_closed_form_in_every_spelling(function, tokens):
-    assert counted(function, (tokens, D)) == (2 * tokens**2 * D, tokens * D + 5 * tokens**2)
+def test_attention_has_its_closed_form_in_every_spelling(function, tokens, counter):
+    assert counted(function, (tokens, D), counter) == (2 * tokens**2 * D, tokens * D + 5 * tokens**2)
 
 
 GLOBAL_MEANS = [
@@ -98,6 +115,167 @@ GLOBAL_MEANS = [
 ]
 
 
+@BOTH
 @pytest.mark.parametrize("function", GLOBAL_MEANS)
-def test_global_pooling_counts_each_input_once_in_every_spelling(function):
-    assert counted(function) == (0, 280)
+def test_global_pooling_counts_each_input_once_in_every_spelling(function, counter):
+    assert counted(function, counter=counter) == (0, 280)
+
+
+SPELLINGS = [  # two spellings of one computation on (b, 8, 7, 5)
+    (lambda x: F.silu(x), lambda x: x * x.sigmoid()),
+    (lambda x: F.hardsigmoid(x), lambda x: F.relu6(x + 3) / 6),
+    (lambda x: F.hardswish(x), lambda x: x * (F.relu6(x + 3) / 6)),
+    (lambda x: F.gelu(x), lambda x: (x * 0.5) * (1 + torch.erf(x / math.sqrt(2)))),
+    (lambda x: x.var((2, 3)), lambda x: (x - x.mean((2, 3), keepdim=True)).square().mean((2, 3))),
+    (lambda x: torch.linalg.vector_norm(x, dim=(2, 3)), lambda x: x.square().sum((2, 3)).sqrt()),
+    (lambda x: x.logsumexp(1), lambda x: _log_sum_exp(x)),
+    (lambda x: F.linear(x, torch.ones(3, 5), torch.ones(3)), lambda x: x @ torch.ones(5, 3) + torch.ones(3)),
+    (lambda x: torch.lerp(x, x, x), lambda x: x + x * (x - x)),
+    (lambda x: torch.einsum("bchw,bc->bhw", x, x.mean((2, 3))), lambda x: _weighted_by_matmul(x)),
+    (lambda x: F.layer_norm(x, (5,)), lambda x: _normalised(x, -1)),
+    (lambda x: F.instance_norm(x), lambda x: _normalised(x, (2, 3))),
+    (lambda x: F.glu(x, 1), lambda x: x[:, :4] * x[:, 4:].sigmoid()),
+    (lambda x: torch.baddbmm(x[0], x[0], x[0].mT), lambda x: x[0] + x[0] @ x[0].mT),
+]
+
+
+def _log_sum_exp(x):
+    top = x.amax(1, keepdim=True)
+    return (x - top).exp().sum(1).log() + top[:, 0]
+
+
+def _weighted_by_matmul(x):
+    return (x.mean((2, 3))[:, None] @ x.flatten(2)).unflatten(2, (7, 5))
+
+
+def _normalised(x, dims):
+    centred = x - x.mean(dims, keepdim=True)
+    return centred / (centred.square().mean(dims, keepdim=True) + 1e-5).sqrt()
+
+
+@BOTH
+@pytest.mark.parametrize("index", range(len(SPELLINGS)))
+def test_fused_and_single_steps_agree(index, counter):
+    fused, single = SPELLINGS[index]
+    image = (8, 7, 7) if index == 13 else (8, 7, 5)
+    assert counted(fused, image, counter) == counted(single, image, counter)
+
+
+def test_a_bias_and_a_mask_are_additions():
+    mask = torch.zeros(15, 15)
+    masked = counted(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=mask.to(x.device)), (15, D))
+    assert masked == counted(lambda x: ((x / 3) @ x.mT + mask.to(x.device)).softmax(-1) @ x, (15, D))
+
+
+@BOTH
+def test_lstm_is_its_cells_step_by_step(counter):
+    class Steps(nn.LSTMCell):
+        def forward(self, x):
+            h = c = x.new_zeros(1, 4)
+            for t in range(7):
+                pair = (
+                    F.linear(x[:, t], self.weight_ih, self.bias_ih),
+                    F.linear(h, self.weight_hh, self.bias_hh),
+                )
+                i, f, g, o = (pair[0] + pair[1]).chunk(4, 1)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * c.tanh()
+            return h
+
+    layer = nn.LSTM(5, 4, batch_first=True)
+    assert counted(network(layer), (7, 5), counter) == counted(Steps(5, 4), (7, 5), counter)
+
+
+def test_multi_head_attention_is_not_swallowed_by_its_fast_path():
+    class Attention(nn.Module):
+        def __init__(self, weights):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(D, 3, batch_first=True)
+            self.weights = weights
+
+        def forward(self, x):
+            return self.attention(x, x, x, need_weights=self.weights)[0]
+
+    expected = 4 * 15 * D * D + 2 * 15 * 15 * D
+    assert counted(Attention(False), (15, D))[0] == counted(Attention(True), (15, D))[0] == expected
+    encoder = nn.TransformerEncoderLayer(D, 3, 2 * D, batch_first=True)
+    assert counted(encoder, (15, D))[0] == expected + 2 * 15 * D * 2 * D
+
+
+def test_deformable_convolution_counts_its_samples():
+    from torchvision.ops import DeformConv2d
+
+    class Deformable(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Conv2d(8, 18, 3, padding=1, bias=False)
+            self.conv = DeformConv2d(8, 6, 3, padding=1, bias=False)
+
+        def forward(self, x):
+            return self.conv(x, self.offset(x))
+
+    for counter in cost.COUNTERS:
+        macs, elementwise = counted(Deformable(), counter=counter)
+        assert macs == 35 * 8 * 9 * (18 + 6)
+        assert elementwise == 4 * 35 * 8 * 9 + 35 * 6  # torchvision adds a bias of zeros
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2
+
+
+def test_what_has_no_rule_is_named_and_makes_the_figures_null():
+    assert cost.count(Lambda(torch.digamma), (8,)) == {
+        "macs": None,
+        "elementwise": None,
+        "activations": None,
+        "uncounted": ["aten::digamma"],
+    }
+    assert cost.count(Lambda(Double.apply), (8,), "fvcore")["uncounted"] == ["prim::PythonOp.Double"]
+    assert counted(Lambda(Double.apply), (8,)) == (0, 8)  # the quick counter sees what it runs
+
+
+def test_a_model_that_reads_values_is_counted_on_the_cpu():
+    def reads(x):
+        return x.relu() if x.sum().item() > 0 else x
+
+    assert counted(reads) == (0, 560)
+
+
+def test_counting_leaves_the_model_alone():
+    model = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Dropout()).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    cost.count(model, (8, 7, 5))
+    cost.count(model, (8, 7, 5), "fvcore")
+    assert all(m.training for m in model.modules())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_unknown_counter_is_refused():
+    with pytest.raises(UserError, match="known: dispatch, fvcore"):
+        cost.count(nn.Identity(), (1, 2, 2), "thop")
+
+
+TOTALS = {
+    "resnet50": 4_089_184_256,
+    "vit_small_patch16_224": 4_598_882_304,
+    "vit_tiny_patch16_224": 1_253_683_200,
+    "convnext_tiny": 4_455_531_264,
+    "resnet18": 1_814_073_344,
+    "efficientnet_b0": 385_814_752,
+    "mobilenetv3_small_100": 56_510_400,
+}
+
+
+@pytest.mark.parametrize("name, macs", TOTALS.items())
+def test_totals_of_known_networks(name, macs):
+    import timm
+
+    model = timm.create_model(name)
+    assert cost.count(model, (3, 224, 224))["macs"] == macs

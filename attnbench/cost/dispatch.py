@@ -14,7 +14,7 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from attnbench.cost.rules import RULES, WHOLE
+from attnbench.cost.rules import OPENED, RULES
 from attnbench.cost.work import Call, Spec, Work, plain
 
 
@@ -30,7 +30,7 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = plain(func.name().split(".")[0])
-        if name not in WHOLE:
+        if name in OPENED or name not in RULES:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
