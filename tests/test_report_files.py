@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from test_report import grid, page, put, record
 
 from attnbench import report
 from attnbench.errors import UserError
+from tests.test_report import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
 
