@@ -96,7 +96,7 @@ def tracker(
 
 @contextmanager
 def _settings_of(run_folder: Path) -> Iterator[None]:
-    """What wandb takes from the environment alone: nothing goes to the network or, for tables, to the home."""
+    """What wandb takes from the environment alone: no report of errors, and no copy of tables in the home."""
     ours = {"WANDB_ERROR_REPORTING": "false", "WANDB_DATA_DIR": str(run_folder.resolve() / "wandb")}
     ours = {name: value for name, value in ours.items() if name not in os.environ}
     os.environ.update(ours)
