@@ -21,8 +21,9 @@ from attnbench.data.split import Dataset, resident
 
 COUNTS = {"train": 4000, "val": 1000, "test": 1000}
 BLOCK = 500  # images painted at a time, each block from its own seed: fewer images are a prefix of more
-FRAGMENTS = 8
-SIDE = (0.4, 0.75)  # of a digit, as a share of the image's
+FRAGMENTS = 6
+FAINT = 0.5  # contrast of a fragment to its background, as a share of the digit's
+SIDE = (0.55, 0.85)  # of a digit, as a share of the image's
 TILT = 0.25  # rad, at most
 
 
@@ -85,7 +86,8 @@ def _block(
     picture = background(rng, BLOCK, size)
     tone = picture.mean((2, 3))
     for _ in range(FRAGMENTS):
-        _layer(picture, fragments(pool, rng, BLOCK), pose(rng, BLOCK, margin=0.1), colours(rng, tone))
+        faint = torch.lerp(tone, colours(rng, tone), FAINT)
+        _layer(picture, fragments(pool, rng, BLOCK), pose(rng, BLOCK, margin=0.1), faint)
     _layer(picture, _of_class(pool, labels, rng), pose(rng, BLOCK), colours(rng, tone))
     noise = torch.from_numpy(rng.standard_normal(picture.shape, np.float32))
     picture = (picture + 0.03 * noise).clamp_(0, 1).mul_(255).round_()
@@ -117,8 +119,8 @@ def pose(rng: np.random.Generator, count: int, margin: float | None = None) -> P
 
 
 def background(rng: np.random.Generator, count: int, size: int) -> Float[Tensor, "n 3 s s"]:
-    """Two colours that run into each other in soft patches."""
-    ends = torch.from_numpy(rng.random((2, count, 3, 1, 1), np.float32))
+    """Two dark colours that run into each other in soft patches."""
+    ends = 0.5 * torch.from_numpy(rng.random((2, count, 3, 1, 1), np.float32))
     patches = torch.from_numpy(rng.random((count, 1, 4, 4), np.float32))
     share = F.interpolate(patches, (size, size), mode="bilinear", align_corners=False)
     return torch.lerp(ends[0], ends[1], share)
