@@ -46,10 +46,9 @@ class Case:
     def fresh(self, seed: int = 0) -> Mechanism:
         """The module as initialised, in training mode; at site `conv` it stands for a 3x3 convolution."""
         with seeded(seed):
-            conv = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
-            replaces = conv if self.cls.card.site == "conv" else None
-            place = Place("probe", self.channels, self.size, replaces=replaces)
-            return self.cls.at(place, **self.options)
+            takes_over = self.cls.card.site == "conv"
+            conv = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False) if takes_over else None
+            return self.cls.at(Place("probe", self.channels, self.size, replaces=conv), **self.options)
 
     def trained(self, seed: int = 0) -> Mechanism:
         """The module in float64, its parameters and running statistics drawn: no zero hides a path."""
@@ -143,12 +142,12 @@ def equation(case: Case) -> None:
 
 
 def gate(case: Case) -> None:
-    """The entries of the map lie in the range that the card states."""
+    """At default options the entries of the map lie in the range that the card states."""
     if case.cls.card.range is None:
         return
     low, high = case.cls.card.range
     for scale in (1.0, 30.0):
-        g = case.trained().eval().g(case.x() * scale)
+        g = case.with_(options={}).trained().eval().g(case.x() * scale)
         _demand(
             g.min() >= low and g.max() <= high, f"gate in [{g.min():.3g}, {g.max():.3g}], not [{low}, {high}]"
         )

@@ -6,7 +6,7 @@ import torch
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel.bilinear import Bilinear
-from references._layers import batch_norm, pointwise, relu, sigmoid
+from tests.references._layers import batch_norm, pointwise, relu, sigmoid
 
 CASES = [{}, {"reduction": 8}]
 BATCH = 3

@@ -12,7 +12,7 @@ from attnbench.checks import randomise
 from attnbench.config import Site
 from attnbench.graft import graft
 from attnbench.mechanisms.channel.dia import DIA
-from references._layers import linear, relu, sigmoid
+from tests.references._layers import linear, relu, sigmoid
 
 CASES = [{}, {"reduction": 20}]
 COUNTS = [(64, {}, 10_784), (128, {}, 42_048), (256, {}, 166_016), (256, {"reduction": 20}, 32_792)]

@@ -8,7 +8,7 @@ import torch
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel.enc import Enc, presence
-from references._layers import batch_norm, linear, pointwise, relu, sigmoid, softmax
+from tests.references._layers import batch_norm, linear, pointwise, relu, sigmoid, softmax
 
 CASES = [{}, {"codewords": 8}, {"variant": "paper"}]
 CHANNELS = 32

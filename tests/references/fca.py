@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.channel.fca import Fca
-from references._layers import linear, relu, sigmoid
+from tests.references._layers import linear, relu, sigmoid
 
 CASES = [{}, {"frequencies": "low8"}, {"frequencies": "bot32"}, {"frequencies": "top32", "size": 14}]
 SIZE = (14, 7)

@@ -7,7 +7,7 @@ import torch
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.channel.gsop import GSoP, SecondOrderHead, square_root
-from references._layers import batch_norm, conv2d, linear, pointwise, relu, sigmoid
+from tests.references._layers import batch_norm, conv2d, linear, pointwise, relu, sigmoid
 
 CASES = [
     {},

@@ -1,6 +1,6 @@
 """Squeeze-and-Excitation, from its equations, in NumPy."""
 
-from references._layers import linear, relu, sigmoid
+from tests.references._layers import linear, relu, sigmoid
 
 CASES = [{}, {"bias": False}, {"reduction": 4}]
 COUNTS = [

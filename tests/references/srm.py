@@ -6,7 +6,7 @@ import torch
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel.srm import SRM
-from references._layers import batch_norm, sigmoid
+from tests.references._layers import batch_norm, sigmoid
 
 CASES = [{}]
 BATCH = 3
