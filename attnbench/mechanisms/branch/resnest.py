@@ -1,0 +1,92 @@
+"""ResNeSt's split attention: several groups of channels, fused channel by channel by a softmax."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attnbench.errors import Impossible, unknown
+from attnbench.mechanisms.base import Card
+from attnbench.mechanisms.branch._convolution import Replacement, like, weighted_sum
+from attnbench.mechanisms.norm import PooledBatchNorm
+
+POOLS = ("after", "before", "none")
+
+
+class ResNeSt(Replacement):
+    """y = sum_r g_r u_r, [u_1 … u_R] = relu(BN(grouped conv)), g = softmax_r(W2 relu(BN(W1 GAP(sum u)))).
+
+    `radix` R chunks; `cardinality` groups in all layers, by default those of the replaced convolution;
+    max(c R / reduction, 32) hidden units; R = 1 has a sigmoid. Where the convolution has a stride,
+    `pool` takes its place: a 3x3 average after it (ResNeSt-50, the default), before it (the "fast"
+    models), or none. ResNeSt has no further BN and ReLU; a backbone's own after the replaced
+    convolution stay; its stem, its shortcuts and its pooling in the first block are the backbone's to
+    have. Training needs two images a batch. Source: zhanghang1989/ResNeSt.
+    """
+
+    card = Card(
+        title="ResNeSt: Split-Attention Networks",
+        venue="CVPRW 2022",
+        url="https://arxiv.org/abs/2004.08955",
+        tasks=("Cls", "Det", "SSeg", "ISeg"),
+        g="global average pooling of the sum -> MLP -> softmax over the splits",
+        range=(0.0, 1.0),
+        soft=True,
+        goals=("dynamically fuse different branches",),
+        params=lambda c: (lambda i: 9 * c * c + 4 * c + c * i + 3 * i + 2 * c * i + 2 * c)(max(c // 2, 32)),
+        site="conv",
+    )
+
+    def __init__(
+        self,
+        channels: int,
+        conv: nn.Conv2d,
+        radix: int = 2,
+        cardinality: int | None = None,
+        reduction: int = 4,
+        pool: str = "after",
+    ) -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise unknown("pool of resnest", pool, POOLS)
+        width, groups = conv.out_channels, cardinality or conv.groups
+        hidden = max(channels * radix // reduction, 32)
+        if channels % (groups * radix) or width % groups or hidden % groups:
+            raise Impossible(
+                f"{channels} to {width} channels with {hidden} hidden ones do not split into "
+                f"{groups} groups of {radix}"
+            )
+        self.radix, self.groups = radix, groups
+        pooled = pool != "none" and conv.stride != (1, 1)
+        self.pool = nn.AvgPool2d(3, conv.stride[0], 1) if pooled else None
+        self.pool_first = pool == "before"
+        self.conv = like(conv, width * radix, groups * radix, strided=not pooled)
+        self.norm = nn.BatchNorm2d(width * radix)
+        self.reduce = nn.Conv2d(width, hidden, 1, groups=groups)
+        self.hidden_norm = PooledBatchNorm(hidden)
+        self.expand = nn.Conv2d(hidden, width * radix, 1, groups=groups)
+        for layer in (self.reduce, self.expand):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+
+    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b r d 1 1"]:
+        return self.choose(self.split(x))
+
+    def f(self, g: Tensor, x: Tensor) -> Tensor:
+        return self.fuse(g, self.split(x))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        splits = self.split(x)
+        return self.fuse(self.choose(splits), splits)
+
+    def split(self, x: Tensor) -> Float[Tensor, "b rd i j"]:
+        x = self.pool(x) if self.pool is not None and self.pool_first else x
+        return self.norm(self.conv(x)).relu_()
+
+    def choose(self, splits: Tensor) -> Float[Tensor, "b r d 1 1"]:
+        s = splits.mean((2, 3), keepdim=True).unflatten(1, (self.radix, -1)).sum(1)
+        logits = self.expand(self.hidden_norm(self.reduce(s)).relu())
+        logits = logits.unflatten(1, (self.groups, self.radix, -1)).transpose(1, 2)
+        gate = logits.softmax(1) if self.radix > 1 else logits.sigmoid()
+        return gate.flatten(2, 3).to(splits.dtype)
+
+    def fuse(self, g: Tensor, splits: Tensor) -> Tensor:
+        y = weighted_sum(splits.chunk(self.radix, 1), g)
+        return self.pool(y) if self.pool is not None and not self.pool_first else y
