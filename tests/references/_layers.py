@@ -66,3 +66,24 @@ def max_pool(x, k, stride=None, padding=0):
     h, w = ((n - k) // stride + 1 for n in x.shape[2:])
     rows = [x[:, :, i : i + stride * h : stride][:, :, :h] for i in range(k)]
     return np.max([row[..., j : j + stride * w : stride][..., :w] for row in rows for j in range(k)], axis=0)
+
+
+def adaptive_mean(x, height, width):
+    """Means of (b, c, h, w) over windows from floor(i n / k) to ceil((i + 1) n / k) along both axes."""
+    for axis, k in ((2, height), (3, width)):
+        n = x.shape[axis]
+        ends = [(i * n // k, -(-(i + 1) * n // k)) for i in range(k)]
+        x = np.stack([x.take(range(*end), axis).mean(axis) for end in ends], axis)
+    return x
+
+
+def bilinear(x, height, width):
+    """(b, c, h, w) drawn to another size by linear interpolation, the corners staying corners."""
+    for axis, k in ((2, height), (3, width)):
+        n = x.shape[axis]
+        at = np.arange(k) * ((n - 1) / max(k - 1, 1))
+        low = np.minimum(at.astype(int), n - 1)
+        high = np.minimum(low + 1, n - 1)
+        share = (at - low).reshape((-1,) + (1,) * (3 - axis))
+        x = x.take(low, axis) * (1 - share) + x.take(high, axis) * share
+    return x
