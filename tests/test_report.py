@@ -201,9 +201,10 @@ def test_what_did_not_finish_is_a_row_with_its_reason(tmp_path: Path, status: st
 
 
 def test_a_metric_of_a_cell_that_did_not_finish_is_not_shown() -> None:
-    lost = record("se", 1, 99.0, status="failed", reason="killed")
+    lost = record("se", 1, 99.0, status="failed", reason="killed", provenance__wall_s=1.0)
     found = row("se", record("none", 0, 60.0), record("none", 1, 60.0), record("se", 0, 61.0), lost)
     assert found.score("top1") == {0: 61.0}
+    assert found.finished.middle("provenance", "wall_s") == 300.0
     assert found.effect and found.effect.pairs == 1
 
 

@@ -56,8 +56,14 @@ def _cost(key: str, heading: str, *path: str, scale: float = 1, digits: int = 4)
     return Column((key, f"delta_{key}"), heading, lambda row: (row.middle(*path), row.change(*path)), show)
 
 
-def _plain(key: str, heading: str, *path: str, digits: int = 0) -> Column:
-    return Column((key,), heading, lambda row: (row.middle(*path),), lambda value: f"{value:,.{digits}f}")
+def _of_finished(key: str, heading: str, *path: str) -> Column:
+    """What says something only of cells that were brought to their end."""
+    return Column((key,), heading, lambda row: (row.finished.middle(*path),), whole)
+
+
+def whole(value: float) -> str:
+    """Rounded to one, thousands apart."""
+    return f"{value:,.0f}"
 
 
 def percent(share: float) -> str:
@@ -140,7 +146,7 @@ ACCURACY = [
     _score("ece", "test ECE (%) ↓", 2),
 ]
 COST = [
-    _plain("params", "parameters ↓", "cost", "params"),
+    Column(("params",), "parameters ↓", lambda row: (row.middle("cost", "params"),), whole),
     Column(
         ("delta_params", "params_attention"),
         "Δ parameters ↓",
@@ -159,8 +165,8 @@ COST = [
     _cost("peak_memory_bytes", "peak memory (MiB) ↓", "cost", "peak_memory_bytes", scale=2**20, digits=1),
 ]
 SPEED = [
-    _plain("train_images_per_s", "training (images/s) ↑", "provenance", "images_per_s"),
-    _plain("wall_s", "wall time (s) ↓", "provenance", "wall_s"),
+    _of_finished("train_images_per_s", "training (images/s) ↑", "provenance", "images_per_s"),
+    _of_finished("wall_s", "wall time (s) ↓", "provenance", "wall_s"),
 ]
 REMARKS = [Column(("notes",), "", _notes)]
 

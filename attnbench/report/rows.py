@@ -4,7 +4,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class Row:
     @property
     def done(self) -> list[Record]:
         return [r for r in self.records if r["status"] == "done"]
+
+    @property
+    def finished(self) -> "Row":
+        """The row of the cells that were brought to their end alone."""
+        return replace(self, records=self.done)
 
     def score(self, metric: str) -> dict[int, float]:
         """Seed -> that metric on the test split, of the cells that were brought to their end."""
