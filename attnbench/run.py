@@ -22,8 +22,6 @@ from attnbench.errors import Impossible, UserError
 from attnbench.parallel import Group
 from attnbench.train import Checkpoint, Diverged, Stopped, Training, evaluate, train
 
-GRAFT_SEED = 1_000_003  # a stream of its own, so that the backbone's weights are those of the control
-
 
 @dataclass
 class Watcher:
@@ -136,7 +134,7 @@ def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
     if cell.mechanism != "none":
         site = config.backbone.sites[cell.site]
         image = (config.data.channels, config.data.size, config.data.size)
-        graft.graft(network, cell.mechanism, cell.options, site, image, seed=GRAFT_SEED + config.seed)
+        graft.graft(network, cell.mechanism, cell.options, site, image, seed=config.seed)
     return network
 
 

@@ -186,8 +186,9 @@ def train(
             "epoch": training.epoch + 1,
             "lr": training.optimizer.param_groups[0]["lr"],
             "train_loss": float(group.add(training.loss_sum)) / group.world / training.steps,
-            "images_per_s": seen / (time.perf_counter() - started),
         }
+        if seen:
+            row["images_per_s"] = seen / (time.perf_counter() - started)
         training.end_epoch()
         if len(data.val) and (training.epoch % recipe.evaluate_every == 0 or training.epoch == recipe.epochs):
             metrics = evaluate(training.evaluated, data.val, training.task, config, group)
@@ -201,6 +202,8 @@ def train(
 def _batches(
     training: Training, split: Split, config: Config, group: Group
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    if training.step == training.steps:  # stopped between an epoch's last step and its end
+        return iter(())
     batches = split.batches(
         config.recipe.batch_size,
         seed=config.seed,
@@ -212,10 +215,11 @@ def _batches(
         rank=group.rank,
         world=group.world,
     )
-    return _formatted(batches, config)
+    return formatted(batches, config)
 
 
-def _formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iterator[tuple[Tensor, Tensor]]:
+def formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches in the memory layout that the hardware's settings ask for."""
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     for images, targets in batches:
         yield images.contiguous(memory_format=layout) if images.ndim == 4 else images, targets
@@ -228,7 +232,7 @@ def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group
     device = next(network.parameters()).device
     meter = task.meter(device)
     batches = split.batches(2 * config.recipe.batch_size, rank=group.rank, world=group.world)
-    for images, targets in _formatted(batches, config):
+    for images, targets in formatted(batches, config):
         with autocast(config.recipe.precision, device):
             outputs = network(images)
         meter.update(outputs, targets)

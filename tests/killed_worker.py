@@ -1,4 +1,4 @@
-"""A worker that dies, as if the system had killed it, when it meets the mechanism that the environment names."""
+"""A worker that dies, as if the system had killed it, over the mechanism that the environment names."""
 
 import os
 import signal

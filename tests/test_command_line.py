@@ -47,7 +47,8 @@ def test_a_wrong_request_is_refused_with_the_right_one_offered(arguments, said, 
 
 @pytest.mark.parametrize("arguments", [["attn=ecca"], ["recipe.epoch=3"], ["--help"], ["list"]])
 def test_answers_that_need_no_torch_do_not_import_it(arguments):
-    code = f"import sys; from attnbench.__main__ import main; main({arguments}); sys.exit('torch' in sys.modules)"
+    code = f"import sys; from attnbench.__main__ import main; main({arguments})"
+    code += "; sys.exit('torch' in sys.modules)"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""One cell from end to end: the same numbers again, after a kill, in two processes, and when things go wrong."""
+"""One cell from end to end: the same numbers again, after a kill, in two processes, and as things go wrong."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_another_seed_gives_other_numbers(whole, tmp_path):
 def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, arguments):
     straight = run.run(tiny(tmp_path / "straight", *arguments))
     broken, taken = tiny(tmp_path / "broken", *arguments), []
-    for stop_after in (4, 5):
+    for stop_after in (4, 2, 3):
         taken.clear()
         watcher = run.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= stop_after)  # noqa: B023
         with pytest.raises(Stopped):
@@ -134,7 +134,7 @@ def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
     def second(*_):
         if not seen:
             seen.append(1)
-            code = f"from tests.test_train import tiny; from attnbench import run; from pathlib import Path\n"
+            code = "from tests.test_train import tiny; from attnbench import run; from pathlib import Path\n"
             code += f"try: run.run(tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             seen.append(done.stdout.strip() or done.stderr)

@@ -66,7 +66,9 @@ def read(path: Path) -> Entry:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
     cards = [(c, value) for c in tree.body if isinstance(c, ast.ClassDef) and (value := _card(c))]
     if len(cards) != 1:
-        raise UserError(f"{path}: {len(cards)} classes carry a `card = Card(...)`; a mechanism's file has one")
+        raise UserError(
+            f"{path}: {len(cards)} classes carry a `card = Card(...)`; a mechanism's file has one"
+        )
     cls, card = cards[0]
     return Entry(
         name=path.stem,
@@ -93,7 +95,10 @@ def _options(cls: ast.ClassDef, path: Path) -> dict[str, Any]:
     if init is None:
         return {}
     names = [a.arg for a in init.args.args][-len(init.args.defaults) :] if init.args.defaults else []
-    pairs = [*zip(names, init.args.defaults), *zip([a.arg for a in init.args.kwonlyargs], init.args.kw_defaults)]
+    pairs = [
+        *zip(names, init.args.defaults),
+        *zip([a.arg for a in init.args.kwonlyargs], init.args.kw_defaults),
+    ]
     try:
         return {name: ast.literal_eval(default) for name, default in pairs if default is not None}
     except ValueError:

@@ -21,7 +21,6 @@ from attnbench.sweep.stop import Stop
 
 State = Literal["started", "ended", "refused", "busy", "stopped"]
 COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
-COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
 TRIES = 2  # processes that may die over one cell before it is recorded as failed
 
 

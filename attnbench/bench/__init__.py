@@ -1,0 +1,1 @@
+"""How fast attnbench itself is, measured against the plain way to do the same."""
