@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -42,7 +42,7 @@ def _variants(override: Override) -> Iterator[str]:
         yield override.input_line or ""
         return
     for value in override.sweep_string_iterator():
-        yield f"{override.get_key_element()}={value}"
+        yield f"{override.get_key_element()}={cast(str, value)}"
 
 
 @cache

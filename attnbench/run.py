@@ -55,7 +55,12 @@ def run(cell: Cell, watcher: Watcher | None = None) -> dict[str, Any]:
     _prepare(cell.config.hardware, device)
     with parallel.joined(device) as group, _locked(folder, group), _tracker(cell, folder, group) as tracker:
         started, clock = datetime.now(UTC), time.perf_counter()
-        measured = Measured(tell=lambda row: (tracker.log(row, int(row["epoch"])), watcher.epoch(row)))
+
+        def tell(row: dict[str, float]) -> None:
+            tracker.log(row, int(row["epoch"]))
+            watcher.epoch(row)
+
+        measured = Measured(tell)
         status, reason = _attempt(cell, device, group, folder, watcher, measured)
         record = cell.record(
             status,

@@ -257,12 +257,15 @@ def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer
         small = settings.filter_bias_and_bn and parameter.ndim <= 1
         groups[name not in kept and not small].append(parameter)
     decays = {True: settings.weight_decay, False: 0.0}
+    extra: dict[str, Any] = {}
+    if settings.name in ("sgd", "momentum", "rmsprop"):
+        extra["momentum"] = settings.momentum
     return create_optimizer_v2(
         [{"params": group, "weight_decay": decays[decay]} for decay, group in groups.items() if group],
         opt=settings.name,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
-        **({"momentum": settings.momentum} if settings.name in ("sgd", "momentum", "rmsprop") else {}),
+        **extra,
     )
 
 
@@ -270,21 +273,19 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> A
     from timm.scheduler import create_scheduler_v2
 
     settings = recipe.schedule
-    schedule, _ = create_scheduler_v2(
-        optimizer,
-        sched={"constant": "step"}.get(settings.name, settings.name),
-        num_epochs=recipe.epochs,
-        decay_epochs=settings.step_epochs if settings.name == "step" else recipe.epochs + 1,
-        decay_milestones=settings.milestones,
-        decay_rate=settings.power if settings.name == "poly" else settings.gamma,
-        cooldown_epochs=0,
-        patience_epochs=0,
-        min_lr=settings.min_lr,
-        warmup_lr=settings.warmup_lr,
-        warmup_epochs=settings.warmup_epochs,
-        step_on_epochs=False,
-        updates_per_epoch=steps,
-    )
+    options: dict[str, Any] = {
+        "sched": {"constant": "step"}.get(settings.name, settings.name),
+        "num_epochs": recipe.epochs,
+        "decay_epochs": settings.step_epochs if settings.name == "step" else recipe.epochs + 1,
+        "decay_milestones": settings.milestones,
+        "decay_rate": settings.power if settings.name == "poly" else settings.gamma,
+        "cooldown_epochs": 0,
+        "patience_epochs": 0,
+        "min_lr": settings.min_lr,
+        "warmup_lr": settings.warmup_lr,
+        "warmup_epochs": settings.warmup_epochs,
+    }
+    schedule, _ = create_scheduler_v2(optimizer, step_on_epochs=False, updates_per_epoch=steps, **options)
     return schedule
 
 

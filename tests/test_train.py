@@ -1,4 +1,4 @@
-"""One cell from end to end: the same numbers again, after a kill, in two processes, and as things go wrong."""
+"""One cell, end to end: the same numbers again, after a kill, in two processes, and as things go wrong."""
 
 import json
 import os

@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from attnbench import data, tasks
 from attnbench.config import Config
-from attnbench.data.split import Split
+from attnbench.data.split import Resident
+from attnbench.errors import UserError
 from attnbench.parallel import Group
 from attnbench.run import pick_device
 from attnbench.sweep.experiment import cell
 from attnbench.train import Training, formatted
 
-STEPS, ROUNDS = 20, 8
+STEPS, ROUNDS = 10, 7
 DEFAULTS = ("backbone=resnet20", "recipe=short", "data.val=100", "data.test=100")
 
 
@@ -35,18 +36,19 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(config.hardware.threads)
     device = pick_device(config.hardware)
     split = data.load(config.data, device).train
+    if not isinstance(split, Resident):
+        raise UserError(
+            f"data={config.data.name} streams from its folder; bench loop takes sets that fit in memory"
+        )
     takers = {
         "attnbench": ours(config, device, split),
         "bare loop": bare(config, device, split),
         "DataLoader and PIL": loader(config, device, split),
     }
     rates = _interleave(takers, config.recipe.batch_size)
-    where = (
-        f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    )
-    print(
-        f"{config.backbone.name}, {config.data.name}, batch {config.recipe.batch_size}, {device.type}, {where}"
-    )
+    on_cpu = device.type == "cpu"
+    where = f"{torch.get_num_threads()} threads" if on_cpu else torch.cuda.get_device_name(device)
+    print(f"{config.backbone.name}, {config.data.name}, batch {config.recipe.batch_size}, {device}, {where}")
     for name, rate in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rates["attnbench"], rate))
         low, _, high = statistics.quantiles(rate, n=4)
@@ -70,7 +72,7 @@ def _interleave(takers: dict[str, Callable[[], None]], batch: int) -> dict[str, 
     return rates
 
 
-def ours(config: Config, device: torch.device, split: Split) -> Callable[[], None]:
+def ours(config: Config, device: torch.device, split: Resident) -> Callable[[], None]:
     """Our loop with all that a cell does: augmentation, schedule, looks at the loss."""
     torch.manual_seed(config.seed)
     task = tasks.load(config)
@@ -95,7 +97,7 @@ def ours(config: Config, device: torch.device, split: Split) -> Callable[[], Non
     return take
 
 
-def bare(config: Config, device: torch.device, split: Split) -> Callable[[], None]:
+def bare(config: Config, device: torch.device, split: Resident) -> Callable[[], None]:
     """The shortest loop that trains: normalise, forward, backward, step; no augmentation at all."""
     network, optimizer = _trained(config, device)
     images, targets = split.images, split.targets
@@ -111,7 +113,7 @@ def bare(config: Config, device: torch.device, split: Split) -> Callable[[], Non
     return take
 
 
-def loader(config: Config, device: torch.device, split: Split) -> Callable[[], None]:
+def loader(config: Config, device: torch.device, split: Resident) -> Callable[[], None]:
     """What most CIFAR repositories do: PIL images, torchvision's transforms, two workers."""
     from torchvision import transforms
 

@@ -83,8 +83,10 @@ def read(path: Path) -> Entry:
 
 def _card(cls: ast.ClassDef) -> ast.Call | None:
     for node in cls.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "card" and isinstance(node.value, ast.Call):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Call):
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if isinstance(target, ast.Name) and target.id == "card":
             return node.value
     return None
 

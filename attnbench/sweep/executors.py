@@ -12,14 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.config import Launch
 from attnbench.sweep.stop import Stop
 
-State = Literal["started", "ended", "refused", "busy", "stopped"]
 COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
 TRIES = 2  # processes that may die over one cell before it is recorded as failed
 
@@ -29,7 +27,7 @@ class Event:
     """Something that happened to a cell; `ended` has left a record."""
 
     cell: Cell
-    state: State
+    state: str  # started, ended, refused, busy or stopped
     reason: str = ""
 
 
@@ -41,7 +39,8 @@ def inline(cells: Sequence[Cell], stop: Stop) -> Iterator[Event]:
         if stop():
             return
         yield Event(cell, "started")
-        yield Event(cell, *attempt(cell, stop))
+        state, reason = attempt(cell, stop)
+        yield Event(cell, state, reason)
 
 
 def processes(cells: Sequence[Cell], stop: Stop, launch: Launch) -> Iterator[Event]:
