@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from attnbench.config import Augment, Data
-from attnbench.data.crop import random_boxes, resample
+from attnbench.data.crop import resample
 from attnbench.data.order import Draws
 from attnbench.errors import UserError, unknown
 
@@ -37,33 +37,37 @@ class Pixels:
         self.bias = -torch.tensor(data.mean, device=device) / std
 
     def __call__(
-        self, images: Tensor, draws: Draws | None = None, augment: Augment | None = None
+        self,
+        images: Tensor,
+        draws: Draws | None = None,
+        augment: Augment | None = None,
+        boxes: Float[np.ndarray, "b 4"] | None = None,
     ) -> Float[Tensor, "b c size size"]:
-        """Augment (where asked) and normalise a batch (b h w c) of 0 ... 255 on the device; channels_last.
+        """Augment (where drawn) and normalise a batch (b h w c) of 0 ... 255 on the device; channels_last.
 
-        Cutout is done last: its square holds the mean, which is 0.
+        `boxes`, in px of the images, are cut out first and brought to the network's size. Cutout comes
+        last: its square holds the mean, which is 0.
         """
-        if draws is not None and augment is not None:
-            images = self.crop(images, draws, augment)
-        x = self.normalise(images)
-        if x.shape[2:] != (self.size, self.size):
-            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
-        if draws is not None and augment is not None and augment.cutout:
-            cover(x, torch.from_numpy(draws.uniform[:, 3:]).to(self.device), augment.cutout)
+        if boxes is not None:
+            where = torch.from_numpy(boxes.astype(np.float32)).to(self.device)
+            images = resample(images.float(), where, self.size)
+        if draws is None or augment is None:
+            return self.resize(self.normalise(images))
+        spans = [2 * augment.padding + 1] * 2 + [2] + [self.size] * 2
+        drawn = torch.from_numpy((draws.uniform * spans).astype(np.int64)).to(self.device)
+        if augment.crop == "pad" and augment.padding:
+            images = shift(images, drawn[:, :2], augment.padding)
+        if augment.flip:
+            images = torch.where(drawn[:, 2, None, None, None] == 0, images.flip(2), images)
+        x = self.resize(self.normalise(images))
+        if augment.cutout:
+            cover(x, drawn[:, 3:], augment.cutout)
         return x
 
-    def crop(self, images: Tensor, draws: Draws, augment: Augment) -> Tensor:
-        """Random crop, then random mirroring."""
-        uniform = torch.from_numpy(draws.uniform).to(self.device)
-        if augment.crop == "resized":
-            sizes = np.tile(images.shape[1:3], (len(images), 1))
-            boxes = torch.from_numpy(random_boxes(draws.boxes, sizes, augment.scale))
-            images = resample(images.float(), boxes.to(self.device, torch.float32), self.size)
-        elif augment.crop == "pad" and augment.padding:
-            images = shift(images, (uniform[:, :2] * (2 * augment.padding + 1)).long(), augment.padding)
-        if augment.flip:
-            images = torch.where(uniform[:, 2, None, None, None] < 0.5, images.flip(2), images)
-        return images
+    def resize(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c size size"]:
+        if x.shape[2:] == (self.size, self.size):
+            return x
+        return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
 
     def normalise(self, images: Tensor) -> Float[Tensor, "b c h w"]:
         """(image / 255 - mean) / std; whole rows at a time, several times faster than three by three."""
@@ -83,16 +87,14 @@ def shift(
     return windows[row, offset[:, 0], offset[:, 1]].permute(0, 2, 3, 1)
 
 
-def cover(x: Float[Tensor, "b c h w"], uniform: Float[Tensor, "b 2"], side: int) -> None:
+def cover(x: Float[Tensor, "b c h w"], middle: Int[Tensor, "b 2"], side: int) -> None:
     """Set a square of each image to 0, in place; its middle is any pixel, so borders may cut it off.
 
     Source: DeVries and Taylor 2017, arXiv 1708.04552, section 3.2.
     """
-
-    def inside(draw: Tensor, length: int) -> Tensor:
-        first = (draw * length).long()[:, None] - side // 2
+    hit = []
+    for at, length in zip(middle.unbind(1), x.shape[2:]):
         place = torch.arange(length, device=x.device)
-        return (place >= first) & (place < first + side)
-
-    down, right = inside(uniform[:, 0], x.shape[2]), inside(uniform[:, 1], x.shape[3])
-    x.masked_fill_((down[:, :, None] & right[:, None, :])[:, None], 0)
+        first = at[:, None] - side // 2
+        hit.append((place >= first) & (place < first + side))
+    x.masked_fill_((hit[0][:, :, None] & hit[1][:, None, :])[:, None], 0)

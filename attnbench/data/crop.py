@@ -7,8 +7,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attnbench.config import Augment
+from attnbench.data.order import Draws
+
 RATIO = (3 / 4, 4 / 3)  # of width to height
 SHARE = 224 / 256  # of the short side that evaluation sees
+
+
+def boxes(
+    draws: Draws | None, augment: Augment | None, sizes: Int[np.ndarray, "b 2"]
+) -> Float[np.ndarray, "b 4"]:
+    """What is seen of images of these (height, width): random boxes where drawn, else the middle."""
+    if draws is None or augment is None or augment.crop != "resized":
+        return middle_boxes(sizes)
+    return random_boxes(draws.boxes, sizes, augment.scale).astype(float)
 
 
 def random_boxes(
@@ -41,7 +53,7 @@ def _widest(sizes: Int[np.ndarray, "b 2"]) -> Int[np.ndarray, "b 4"]:
     return np.stack([(high - height) // 2, (wide - width) // 2, height, width], -1)
 
 
-def middle_boxes(sizes: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, "b 4"]:
+def middle_boxes(sizes: Int[np.ndarray, "b 2"]) -> Float[np.ndarray, "b 4"]:
     """(top, left, height, width) of the square in the middle with `SHARE` of the short side."""
     side = sizes.min(1) * SHARE
     return np.stack([(sizes[:, 0] - side) / 2, (sizes[:, 1] - side) / 2, side, side], -1)
@@ -53,7 +65,7 @@ def resample(
     """The boxes of the images, brought to size x size by a bilinear filter with antialiasing.
 
     The filter is separable, so that each image is multiplied by one matrix for its rows and one for
-    its columns; pixels outside a box do not count.
+    its columns. At a box's edge it sees the image's pixels beyond, as if all of the image was resized.
     """
     rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[1], size)
     columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[2], size)
@@ -69,8 +81,6 @@ def _weights(
     step = length / size
     centre = begin + (torch.arange(size, device=begin.device)[:, None] + 0.5) * step
     near = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)
-    inside = (pixel > begin) & (pixel < begin + length)
-    near = near * inside
     return near / near.sum(2, keepdim=True)
 
 

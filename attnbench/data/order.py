@@ -33,7 +33,11 @@ class Draws(NamedTuple):
     """Uniform random numbers in [0, 1) for each image of a batch."""
 
     uniform: Float[np.ndarray, "b 5"]  # offset down, offset right, flip, hole down, hole right
-    boxes: Float[np.ndarray, "b 10 4"]  # area, aspect, down, right of each try of a resized crop
+    boxes: Float[np.ndarray, "b t 4"]  # area, aspect, down, right of each try of a resized crop
+
+    def of(self, row: int) -> "Draws":
+        """What is drawn for one image."""
+        return Draws(self.uniform[row : row + 1], self.boxes[row : row + 1])
 
 
 class Batch(NamedTuple):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attnbench.config import Augment, Data
 from attnbench.data.augment import Pixels, check
+from attnbench.data.crop import boxes
 from attnbench.data.order import Plan, stratified
 from attnbench.errors import UserError
 
@@ -76,7 +77,10 @@ class Resident(Split):
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
         for rows, draws in plan:
             where = torch.from_numpy(rows).to(self.device)
-            yield self.pixels(self.images[where], draws, plan.augment), self.targets[where]
+            cut = None
+            if plan.augment is not None and plan.augment.crop == "resized":
+                cut = boxes(draws, plan.augment, np.tile(self.images.shape[1:3], (len(rows), 1)))
+            yield self.pixels(self.images[where], draws, plan.augment, cut), self.targets[where]
 
 
 @dataclass(frozen=True)
