@@ -11,16 +11,17 @@ A check raises `Broken` and says what was found. None touches the global random 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from attnbench.cases import Case, randomise, seeded
 from attnbench.errors import Impossible, UserError
-from attnbench.mechanisms.base import Mechanism, Place
+from attnbench.mechanisms.base import Mechanism
+
+__all__ = ["CHECKS", "Broken", "Case", "Check", "parametrize", "randomise", "run"]
 
 WIDTHS = (16, 64, 256)
 SIZES = ((5, 8), (8, 5), (6, 6), (13, 3), (1, 6))
@@ -30,65 +31,7 @@ class Broken(AssertionError):
     """A mechanism does not keep what is demanded of it."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A mechanism's class with options, and the maps (batch, channels, *size) that it is tried on."""
-
-    cls: type[Mechanism]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    channels: int = 64
-    size: tuple[int, int] = (7, 5)
-    batch: int = 2
-
-    def with_(self, **changes: Any) -> Self:
-        return replace(self, **changes)
-
-    def fresh(self, seed: int = 0) -> Mechanism:
-        """The module as initialised, in training mode; at site `conv` it stands for a 3x3 convolution."""
-        with seeded(seed):
-            takes_over = self.cls.card.site == "conv"
-            conv = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False) if takes_over else None
-            return self.cls.at(Place("probe", self.channels, self.size, replaces=conv), **self.options)
-
-    def trained(self, seed: int = 0) -> Mechanism:
-        """The module in float64, its parameters and running statistics drawn: no zero hides a path."""
-        return randomise(self.fresh(seed), seed).double()
-
-    def x(self, seed: int = 1) -> Tensor:
-        """A map of standard normal numbers in float64, which asks for its gradient."""
-        drawn = torch.Generator().manual_seed(seed)
-        shape = (self.batch, self.channels, *self.size)
-        return torch.randn(shape, generator=drawn, dtype=torch.float64).requires_grad_()
-
-    def __str__(self) -> str:
-        options = ",".join(f"{k}={v}" for k, v in self.options.items())
-        return f"{self.cls.__module__.rpartition('.')[2]}({options})"
-
-
 Check = Callable[[Case], None]
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """A block whose draws from torch's global generator depend on the seed alone, and leave no trace."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-@torch.no_grad()
-def randomise(module: Mechanism, seed: int = 0) -> Mechanism:
-    """Draw the parameters and the norms' running statistics; leave other buffers, which are constants."""
-    drawn = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        fan_in = max(parameter[0].numel(), 1) if parameter.dim() > 1 else 4
-        parameter.copy_(torch.randn(parameter.shape, generator=drawn) * fan_in**-0.5)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.copy_(torch.randn(buffer.shape, generator=drawn) * 0.3)
-        if name.endswith("running_var"):
-            buffer.copy_(torch.rand(buffer.shape, generator=drawn) + 0.5)
-    return module
 
 
 def parameters(case: Case) -> None:
@@ -241,6 +184,17 @@ def half(case: Case) -> None:
             _finite(f"the output in {dtype} at {scale:g}", y)
 
 
+def half_training(case: Case) -> None:
+    """Training under autocast gives finite gradients, in the dtypes of the input and of the parameters."""
+    module, x = case.fresh(), case.x().detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = module(x)
+    y.float().sum().backward()
+    _finite("the gradient of x in bfloat16", x.grad)
+    for name, p in module.named_parameters():
+        _finite(f"the gradient of {name} in bfloat16", p.grad)
+
+
 def channels_last(case: Case) -> None:
     """The memory layout channels_last changes no number."""
     for training in (True, False):
@@ -287,21 +241,9 @@ def loss(case: Case) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    *(
-        parameters,
-        weight_decay,
-        shape,
-        equation,
-        gate,
-        identity,
-        gradient,
-        dead,
-        images,
-        sizes,
-        point,
-        single,
-    ),
-    *(half, channels_last, state, repeat, loss),
+    *(parameters, weight_decay, shape, equation, gate, identity, gradient),
+    *(dead, images, sizes, point, single, half, half_training),
+    *(channels_last, state, repeat, loss),
 )
 
 
@@ -311,8 +253,9 @@ def run(cls: type[Mechanism], options: Mapping[str, Any] | None = None, **case: 
     for check in CHECKS:
         try:
             check(Case(cls, options or {}, **case))
-        except Broken as error:
-            failed.append(f"{check.__name__}: {error}")
+        except Exception as error:
+            said = str(error) if isinstance(error, Broken) else repr(error)
+            failed.append(f"{check.__name__}: {said}")
     if failed:
         raise Broken(f"{cls.__name__} fails {len(failed)} of {len(CHECKS)} checks\n" + "\n".join(failed))
 

@@ -1,8 +1,11 @@
 """Every mechanism of the zoo: each public check, each option worth checking, and its equations in NumPy.
 
 A new mechanism needs no line here: its file under attnbench/mechanisms and tests/references/NAME.py suffice.
+A reference has `forward`, CASES, COUNTS and OFFICIAL as below, and where they apply CHANNELS, SIZE and BATCH
+of the maps, ON_RESNET50 (options, parameters gained) and WAIVED (check -> why the mechanism cannot keep it).
 """
 
+import copy
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -10,10 +13,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from attnbench import checks
+from attnbench.backbones import build
 from attnbench.checks import Case
+from attnbench.config import Backbone
+from attnbench.graft import graft
 from attnbench.mechanisms import entries, load
+from tests.networks import backbone
 
 FOLDER = Path(__file__).parent / "references"
 NAMES = tuple(entries())
@@ -105,6 +113,24 @@ def test_parameters_of_the_official_module_fit_in_order(name, channels, options,
     assert [bare(tuple(p.shape)) for p in module.parameters()] == [bare(shape) for shape in shapes]
 
 
+@pytest.fixture(scope="module")
+def resnet50() -> tuple[Backbone, nn.Module]:
+    config = backbone("resnet50")
+    return config, build(config, 1000, (3, 64, 64))
+
+
+ON_RESNET50 = [(name, *row) for name in NAMES for row in getattr(reference(name), "ON_RESNET50", [])]
+
+
+@pytest.mark.parametrize(("name", "options", "count"), ON_RESNET50)
+def test_parameters_that_a_whole_resnet50_gains(resnet50, name, options, count):
+    """Placed as its paper places it."""
+    config, plain = resnet50
+    site = config.sites[load(name).card.site]
+    added = graft(copy.deepcopy(plain), name, options, site, (3, 64, 64))
+    assert sum(p.numel() for module in added for p in module.parameters()) == count
+
+
 SE = load("se")
 
 DEFECTS = {
@@ -132,10 +158,18 @@ def test_a_defect_is_found_by_the_check_meant_for_it(check):
         getattr(checks, check)(Case(type("Defective", (SE,), DEFECTS[check])))
 
 
-def test_run_reports_all_that_is_broken():
-    with pytest.raises(checks.Broken, match=r"fails 3 of (?s:.*)gate: (?s:.*)gradient: (?s:.*)loss: "):
-        checks.run(type("Defective", (SE,), {"g": lambda self, x: 2 + 0 * SE.g(self, x), **DEFECTS["loss"]}))
+def test_run_reports_all_that_is_broken_and_all_that_crashes():
+    cls = type("Defective", (SE,), {"g": lambda self, x: 2 + 0 * SE.g(self, x), "loss": lambda self: None})
+    with pytest.raises(
+        checks.Broken, match=r"fails 3 of (?s:.*)gate: (?s:.*)gradient: (?s:.*)loss: TypeError"
+    ):
+        checks.run(cls)
 
 
 def test_run_accepts_a_sound_mechanism():
     checks.run(SE, {"reduction": 8}, channels=32, size=(4, 9), batch=3)
+
+
+@checks.parametrize(Case(SE, {"reduction": 8}), Case(SE, channels=16))
+def test_a_mechanism_of_ones_own(check, case):
+    check(case)

@@ -32,9 +32,10 @@ def forward(x, p, options, training):
 def test_one_image_in_training_is_refused_in_words():
     import torch
 
+    from attnbench.errors import UserError
     from attnbench.mechanisms.channel_spatial.bam import BAM
 
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(UserError, match="at least 2 images"):
         BAM(16)(torch.randn(1, 16, 5, 5))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.norm import PooledBatchNorm
 
 
 class BAM(Mechanism):
@@ -44,7 +45,7 @@ class BAM(Mechanism):
         self.fuse = fuse
         hidden = max(channels // reduction, 1)
         self.reduce = nn.Linear(channels, hidden)
-        self.norm = nn.BatchNorm1d(hidden)
+        self.norm = PooledBatchNorm(hidden)
         self.expand = nn.Linear(hidden, channels)
         layers = [nn.Conv2d(channels, hidden, 1)]
         layers += [nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation) for _ in range(2)]
@@ -53,8 +54,8 @@ class BAM(Mechanism):
 
     def channel(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         """The channel branch, before the sigmoid."""
-        z = self.norm(self.reduce(x.mean((2, 3)))).relu()
-        return self.expand(z)[:, :, None, None]
+        z = self.norm(self.reduce(x.mean((2, 3)))[:, :, None, None]).relu()
+        return self.expand(z.flatten(1))[:, :, None, None]
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         channel, spatial = self.channel(x), self.spatial(x)
