@@ -153,6 +153,9 @@ class Cost:
     rounds: int = 20  # interleaved pairs of candidate and control
     batch: int = 1
     training: bool = False  # time a training step too
+    throughput: bool = False  # find the best batch, and time at it too
+    mode: str = "eager"  # of timing: eager, compile or cuda_graph
+    precision: Precision = Precision.fp32  # of timing
 
 
 @dataclass

@@ -12,6 +12,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "recipe.optimizer.name": ("sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop"),
     "recipe.schedule.name": ("cosine", "step", "multistep", "poly", "constant"),
     "recipe.augment.crop": ("pad", "resized", "none"),
+    "cost.mode": ("eager", "compile", "cuda_graph"),
     "track.name": ("off", "wandb"),
     "track.mode": ("offline", "online"),
     "launch.executor": ("inline", "processes"),

@@ -1,11 +1,11 @@
 """Multiply-adds, element-wise work and activations of one forward pass in evaluation mode."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnbench.cost.copies import copied
 from attnbench.cost.dispatch import Watch, watching
 from attnbench.cost.work import Work
 from attnbench.errors import UserError
@@ -46,23 +46,7 @@ def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:
 
 
 def _watched(model: nn.Module, images: Tensor) -> Watch:
-    twin = evaluated_copy(model, images.device)
+    twin = copied(model, images.device)
     with watching(twin) as watch:
         twin(images)
     return watch
-
-
-def evaluated_copy(model: nn.Module, device: torch.device) -> nn.Module:
-    """A copy in evaluation mode on `device`; none of the model's numbers are copied for the meta device."""
-    memo: dict[int, Any] = {id(t): _moved(t, device) for module in model.modules() for t in _tensors(module)}
-    return copy.deepcopy(model, memo).eval()
-
-
-def _tensors(module: nn.Module) -> list[Tensor]:
-    own = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
-    return [t for t in own if isinstance(t, Tensor)]
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    moved = tensor.detach().to(device, copy=True)
-    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved

@@ -25,6 +25,7 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self.work: dict[str, Work] = defaultdict(Work)
         self.uncounted: set[str] = set()
+        self.entered: dict[str, None] = {}  # modules in the order they first ran
         self.path = [""]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -79,6 +80,7 @@ def watching(model: nn.Module) -> Iterator[Watch]:
 
     def enter(module: nn.Module, inputs: Any) -> None:
         watch.path.append(names.get(module, watch.path[-1]))
+        watch.entered[watch.path[-1]] = None
 
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:
         watch.path.pop()

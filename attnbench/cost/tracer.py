@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnbench.cost.copies import copied
 from attnbench.cost.rules import RULES
 from attnbench.cost.work import Call, Spec, Work, plain
 
@@ -21,14 +22,12 @@ OWN = ("aten::_convolution", "aten::addmm", "aten::bmm", "aten::linear")  # fvco
 
 def traced(model: nn.Module, image: tuple[int, ...]) -> tuple[Work, set[str]]:
     """Work on one image of shape (c, h, w), in evaluation mode, and the operators without a rule."""
-    from attnbench.cost.counting import evaluated_copy
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from fvcore.nn.flop_count import _DEFAULT_SUPPORTED_OPS
         from fvcore.nn.jit_analysis import JitModelAnalysis
 
-        twin = evaluated_copy(model, torch.device("cpu"))
+        twin = copied(model, torch.device("cpu"))
         trusted = {kind: _DEFAULT_SUPPORTED_OPS[kind] for kind in OWN}
         analysis = JitModelAnalysis(twin, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
         analysis.set_op_handle(**{kind: partial(_counted, trusted.get(kind)) for kind in _kinds()})
