@@ -15,7 +15,7 @@ OFFICIAL = (
 
 
 def forward(x, p, options, training):
-    b, c, h, w = x.shape
+    b, _, h, w = x.shape
     a, u, v = (pointwise(x, p, name).reshape(b, -1, h * w) for name in ("feature", "gather", "distribute"))
     descriptors = np.einsum("bmi,bni->bmn", a, softmax(u, 2))
     z = np.einsum("bmn,bni->bmi", descriptors, softmax(v, 1))

@@ -15,7 +15,7 @@ OFFICIAL = (
 
 
 def forward(x, p, options, training):
-    b, c, h, w = x.shape
+    b, _, h, w = x.shape
     states, carry = (pointwise(x, p, name).reshape(b, -1, h * w) for name in ("state", "project"))
     v = np.einsum("bsi,bni->bsn", states, carry)
     if options.get("normalize"):

@@ -67,7 +67,8 @@ class GloRe(Mechanism):
     @full_precision
     def carried(self, x: Float[Tensor, "b c h w"], g: Float[Tensor, "b nodes n"]) -> Float[Tensor, "b c h w"]:
         sums = g @ x.flatten(2).transpose(1, 2)
-        nodes = F.linear(sums, self.state.weight.flatten(1)) + g.sum(2, keepdim=True) * self.state.bias
+        bias = g.sum(2, keepdim=True) * self.state.bias  # type: ignore[operator]
+        nodes = F.linear(sums, self.state.weight.flatten(1)) + bias
         nodes = self.reasoned(nodes / g.shape[2] if self.normalize else nodes)
         words = F.linear(nodes, self.extend.weight.flatten(1)).transpose(1, 2)
         return x + self.norm((words @ g).view(x.shape))

@@ -1,0 +1,64 @@
+"""External attention: compare positions with two small memories that all images share."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.precision import full_precision
+
+
+class EA(Mechanism):
+    """relu(x + BN(W2 Mv a)), a = softmax over positions of Mk (W1 x), then a / sum over the memories.
+
+    The two memories start equal and learn apart, as in the authors' training on GPUs (on CPUs their two
+    parameters share storage). forward multiplies W1 into Mk and Mv into W2 first, exact as nothing
+    non-linear stands between, so that no position sees a (c, c) product.
+    Source: MenghaoGuo/EANet.
+    """
+
+    card = Card(
+        title="Beyond Self-attention: External Attention using Two Linear Layers for Visual Tasks",
+        venue="TPAMI 2022",
+        url="https://arxiv.org/abs/2105.02358",
+        tasks=("Cls", "Det", "SSeg", "ISeg"),
+        g="dot product with a learned key memory -> softmax over positions -> norm over memories",
+        range=(0.0, 1.0),
+        soft=True,
+        goals=("capture long-range dependencies", "relate images through shared memories"),
+        params=lambda c: 2 * c * c + 3 * c + 128 * c,
+        site="late",
+    )
+
+    def __init__(self, channels: int, memories: int = 64) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.keys = nn.Conv1d(channels, memories, 1, bias=False)
+        self.values = nn.Conv1d(memories, channels, 1, bias=False)
+        self.expand = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        for layer in (self.project, self.values, self.expand):
+            nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
+        self.keys.weight.data.copy_(self.values.weight.data.transpose(0, 1))
+
+    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n"]:
+        return shares(self.keys(self.project(x).flatten(2)))
+
+    def f(self, g: Float[Tensor, "b k n"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        y = self.expand(self.values(g).unflatten(2, x.shape[2:]))
+        return (x + self.norm(y)).relu()
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        keys, values = self.keys.weight[..., 0], self.values.weight[..., 0]
+        folded = (keys @ self.project.weight.flatten(1))[..., None, None]
+        bias = keys @ self.project.bias  # type: ignore[operator]
+        g = shares(F.conv2d(x, folded, bias).flatten(2))
+        words = (self.expand.weight.flatten(1) @ values)[..., None, None]
+        return (x + self.norm(F.conv2d(g.to(x.dtype).unflatten(2, x.shape[2:]), words))).relu()
+
+
+@full_precision
+def shares(scores: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
+    """Softmax over positions, then shares of 1 over the memories."""
+    a = scores.softmax(2)
+    return a / (1e-9 + a.sum(1, keepdim=True))

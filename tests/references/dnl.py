@@ -1,0 +1,36 @@
+"""Disentangled non-local attention, from its equations, in NumPy."""
+
+import numpy as np
+import torch
+
+from tests.references._layers import pointwise, softmax
+
+CASES = [{}, {"reduction": 4, "temperature": 0.1}]
+CHANNELS = 16
+COUNTS = [(256, {}, 131_586), (512, {}, 525_314)]
+OFFICIAL = (
+    256,
+    {},
+    [(1,), (128, 256), (128,), (128, 256), (128,), (256, 256), (1, 256), (1,)],
+)
+
+
+def forward(x, p, options, training):
+    b, _, h, w = x.shape
+    q, k, v, u = (pointwise(x, p, name).reshape(b, -1, h * w) for name in ("query", "key", "value", "unary"))
+    q, k = q - q.mean(2, keepdims=True), k - k.mean(2, keepdims=True)
+    scale = 1 / (np.sqrt(q.shape[1]) * options.get("temperature", 0.05))
+    pairs = softmax(np.einsum("bdi,bdj->bij", q, k) * scale, 2)
+    pairwise = np.einsum("bij,bcj->bci", pairs, v)
+    unary = np.einsum("bj,bcj->bc", softmax(u[:, 0], 1), v)[:, :, None]
+    return x + (p["gamma"] * pairwise + unary).reshape(x.shape)
+
+
+def test_at_the_start_each_position_gets_the_same_from_the_others():
+    from attnbench import checks
+    from attnbench.mechanisms.spatial.dnl import DNL
+
+    case = checks.Case(DNL, channels=16)
+    added = case.fresh().double()(case.x()) - case.x()
+    torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added), rtol=0, atol=1e-12)
+    assert added.abs().max() > 0
