@@ -1,0 +1,159 @@
+"""Hamburger: rebuild the map from a low-rank factorisation of it, found anew for each image."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attnbench.errors import unknown
+from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.precision import full_precision
+
+GUARD = 1e-6
+RIDGE = 0.1  # of the concept decomposition's coefficients
+METHODS = ("nmf", "vq", "cd")
+VARIANTS = ("v1", "v2", "v2+")
+
+
+class Ham(Mechanism):
+    """relu(x + upper(W H^T)): the lower bread's map X (c, n) as bases W (c, rank) times coefficients H.
+
+    `method`: `nmf`, non-negative factors by multiplicative updates; `vq`, soft vector quantisation; `cd`,
+    concept decomposition, the same with ridge regression at the end. W and H are fitted without gradients;
+    the last step for H has one. `variant`: `v1` ends with a 1x1 convolution and BN, `v2` with convolution,
+    BN, ReLU and a convolution, `v2+` is v2 whose two summands have learned weights, 0 and 1 at the start.
+
+    Bases start at random. In training each image draws its own; in evaluation, where the original draws
+    as well, all images start from the buffer `bases`, drawn with `seed`: outputs can be repeated and do
+    not depend on the batch. g is W H^T. The authors train all norms with momentum 3e-4, which belongs
+    to their recipe. Source: Gsunshine/Enjoy-Hamburger.
+    """
+
+    card = Card(
+        title="Is Attention Better Than Matrix Decomposition?",
+        venue="ICLR 2021",
+        url="https://arxiv.org/abs/2109.04553",
+        tasks=("SSeg", "GAN"),
+        g="low-rank matrix decomposition of the map",
+        range=None,
+        soft=True,
+        goals=("capture long-range dependencies", "reduce the cost of dense self-attention"),
+        params=lambda c: 3 * c * c + 3 * c,
+        site="late",
+    )
+
+    def __init__(
+        self,
+        channels: int,
+        method: Literal["nmf", "vq", "cd"] = "nmf",
+        variant: Literal["v1", "v2", "v2+"] = "v2",
+        rank: int = 64,
+        train_steps: int = 6,
+        eval_steps: int = 7,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise unknown("method of ham", method, METHODS)
+        if variant not in VARIANTS:
+            raise unknown("variant of ham", variant, VARIANTS)
+        self.method, self.rank = method, rank
+        self.train_steps, self.eval_steps = train_steps, eval_steps
+        plus = variant == "v2+"
+        self.weight = nn.Parameter(torch.zeros(1)) if plus else None
+        self.shortcut = nn.Parameter(torch.ones(1)) if plus else None
+        self.lower = nn.Conv2d(channels, channels, 1)
+        self.upper = upper_bread(channels, variant)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
+        drawn = torch.rand(1, channels, rank, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("bases", F.normalize(drawn, dim=1))
+        self.bases: Tensor
+
+    def no_weight_decay(self) -> set[str]:
+        return {"weight", "shortcut"} if self.weight is not None else set()
+
+    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        z = self.lower(x)
+        z = z.relu() if self.method == "nmf" else z
+        return self.rebuilt(z.flatten(2)).view(z.shape).to(z.dtype)
+
+    def f(self, g: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        y = self.upper(g)
+        if self.weight is not None:
+            return (self.weight * y + self.shortcut * x).relu().to(x.dtype)
+        return (x + y).relu()
+
+    @full_precision
+    def rebuilt(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
+        """W H^T, with the gradient of the last step for H."""
+        steps = self.train_steps if self.training else self.eval_steps
+        with torch.no_grad():
+            bases = self.start(x)
+            if self.method == "nmf":
+                bases, shares = factorise(x, bases, steps)
+            else:
+                bases = quantise(x, bases, steps)
+        if self.method == "nmf":
+            shares = update(shares, x, bases)
+        else:
+            shares = nearness(x, bases) if self.method == "vq" else ridge(x, bases)
+        return bases @ shares.transpose(1, 2)
+
+    def start(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c rank"]:
+        """The bases before the first step, of length 1."""
+        if not self.training:
+            return self.bases.to(x.dtype).expand(len(x), -1, -1)
+        drawn = torch.rand(*x.shape[:2], self.rank, device=x.device, dtype=x.dtype)
+        return F.normalize(drawn, dim=1)
+
+
+def upper_bread(channels: int, variant: str) -> nn.Sequential:
+    """From the rebuilt map to what is added to x."""
+
+    def layer() -> nn.Conv2d:
+        return nn.Conv2d(channels, channels, 1, bias=False)
+
+    if variant == "v1":
+        return nn.Sequential(layer(), nn.BatchNorm2d(channels))
+    return nn.Sequential(layer(), nn.BatchNorm2d(channels), nn.ReLU(), layer())
+
+
+def factorise(
+    x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"], steps: int
+) -> tuple[Float[Tensor, "b c k"], Float[Tensor, "b n k"]]:
+    """Bases and shares that multiplicative updates, by turns, make of non-negative x."""
+    shares = (x.transpose(1, 2) @ bases).softmax(2)
+    for _ in range(steps):
+        shares = update(shares, x, bases)
+        bases = update(bases, x.transpose(1, 2), shares)
+    return bases, shares
+
+
+def update(one: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """One factor of x^T, (n, k), multiplied so that its product with the other, (c, k), comes nearer."""
+    return one * (x.transpose(1, 2) @ other) / (one @ (other.transpose(1, 2) @ other) + GUARD)
+
+
+def quantise(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"], steps: int) -> Float[Tensor, "b c k"]:
+    """Bases as means of the positions near them, by turns with the nearness."""
+    for _ in range(steps):
+        shares = nearness(x, bases)
+        bases = x @ (shares / (GUARD + shares.sum(1, keepdim=True)))
+    return bases
+
+
+def nearness(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"]) -> Float[Tensor, "b n k"]:
+    """softmax over bases of the cosine, at temperature 1/100."""
+    x, bases = F.normalize(x, dim=1, eps=GUARD), F.normalize(bases, dim=1, eps=GUARD)
+    return (100 * x.transpose(1, 2) @ bases).softmax(2)
+
+
+def ridge(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"]) -> Float[Tensor, "b n k"]:
+    """x^T W (W^T W + RIDGE I)^-1."""
+    gram = bases.transpose(1, 2) @ bases
+    eye = torch.eye(gram.shape[1], device=x.device, dtype=x.dtype)
+    return (x.transpose(1, 2) @ bases) @ torch.linalg.inv(gram + RIDGE * eye)
