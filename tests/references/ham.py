@@ -27,16 +27,21 @@ OFFICIAL = [
 ]
 
 
+def norm(a):
+    return np.sqrt((a**2).sum(1, keepdims=True))
+
+
 def unit(a):
-    return a / np.maximum(np.sqrt((a**2).sum(1, keepdims=True)), 1e-6)
+    return a / np.maximum(norm(a), 1e-6)
 
 
-def start(x, p, training):
+def start(x, p, method, training):
     """The bases before the first step; in training, those that torch's global generator is to draw next."""
     if not training:
         return np.repeat(p["bases"], len(x), 0)
     with torch.random.fork_rng():
-        return unit(torch.rand(*x.shape[:2], p["bases"].shape[2], dtype=torch.float64).numpy())
+        draw = torch.rand if method == "nmf" else torch.randn
+        return unit(draw(*x.shape[:2], p["bases"].shape[2], dtype=torch.float64).numpy())
 
 
 def product(x, y, sum_of):
@@ -52,16 +57,17 @@ def nmf(x, w, steps):
     return w, h
 
 
-def cosine(x, w):
-    return softmax(100 * product(unit(x), unit(w), "bcn,bck->bnk"), 2)
+def cosine(directions, w):
+    return softmax(100 * product(directions, unit(w), "bcn,bck->bnk"), 2)
 
 
-def vq(x, w, steps, ridge=False):
+def vq(x, w, steps, concepts=False):
     for _ in range(steps):
-        h = cosine(x, w)
+        h = cosine(unit(x), w)
         w = product(x, h / (1e-6 + h.sum(1, keepdims=True)), "bcn,bnk->bck")
-    if not ridge:
-        return w, cosine(x, w)
+        w = unit(w) if concepts else w
+    if not concepts:
+        return w, cosine(x / (1e-6 + norm(x)), w)
     gram = product(w, w, "bck,bcl->bkl") + 0.1 * np.eye(w.shape[2])
     return w, product(x, w, "bcn,bck->bnk") @ np.linalg.inv(gram)
 
@@ -71,9 +77,8 @@ def forward(x, p, options, training):
     steps = options.get("train_steps", 6) if training else options.get("eval_steps", 7)
     z = pointwise(x, p, "lower")
     z = (relu(z) if method == "nmf" else z).reshape(*z.shape[:2], -1)
-    w, h = nmf(z, start(z, p, training), steps) if method == "nmf" else (None, None)
-    if method != "nmf":
-        w, h = vq(z, start(z, p, training), steps, method == "cd")
+    w = start(z, p, method, training)
+    w, h = nmf(z, w, steps) if method == "nmf" else vq(z, w, steps, method == "cd")
     y = product(w, h, "bck,bnk->bcn").reshape(x.shape)
     y = batch_norm(pointwise(y, p, "upper.0"), p, "upper.1", training)
     if variant != "v1":

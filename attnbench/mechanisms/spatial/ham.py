@@ -62,15 +62,15 @@ class Ham(Mechanism):
         self.method, self.rank = method, rank
         self.train_steps, self.eval_steps = train_steps, eval_steps
         plus = variant == "v2+"
-        self.weight = nn.Parameter(torch.zeros(1)) if plus else None
         self.shortcut = nn.Parameter(torch.ones(1)) if plus else None
+        self.weight = nn.Parameter(torch.zeros(1)) if plus else None
         self.lower = nn.Conv2d(channels, channels, 1)
         self.upper = upper_bread(channels, variant)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
-        drawn = torch.rand(1, channels, rank, generator=torch.Generator().manual_seed(seed))
-        self.register_buffer("bases", F.normalize(drawn, dim=1))
+        drawn = torch.empty(1, channels, rank)
+        self.register_buffer("bases", self.drawn(drawn, torch.Generator().manual_seed(seed)))
         self.bases: Tensor
 
     def no_weight_decay(self) -> set[str]:
@@ -96,19 +96,26 @@ class Ham(Mechanism):
             if self.method == "nmf":
                 bases, shares = factorise(x, bases, steps)
             else:
-                bases = quantise(x, bases, steps)
+                bases = quantise(x, bases, steps, unit=self.method == "cd")
         if self.method == "nmf":
             shares = update(shares, x, bases)
+        elif self.method == "vq":
+            shares = nearness(x / (GUARD + x.detach().norm(dim=1, keepdim=True)), bases)
         else:
-            shares = nearness(x, bases) if self.method == "vq" else ridge(x, bases)
+            shares = ridge(x, bases)
         return bases @ shares.transpose(1, 2)
 
     def start(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c rank"]:
         """The bases before the first step, of length 1."""
         if not self.training:
             return self.bases.to(x.dtype).expand(len(x), -1, -1)
-        drawn = torch.rand(*x.shape[:2], self.rank, device=x.device, dtype=x.dtype)
-        return F.normalize(drawn, dim=1)
+        return self.drawn(x.new_empty(*x.shape[:2], self.rank))
+
+    def drawn(self, bases: Float[Tensor, "b c rank"], generator: torch.Generator | None = None) -> Tensor:
+        """Random bases of length 1, non-negative for `nmf`."""
+        nonnegative = self.method == "nmf"
+        bases = bases.uniform_(generator=generator) if nonnegative else bases.normal_(generator=generator)
+        return F.normalize(bases, dim=1)
 
 
 def upper_bread(channels: int, variant: str) -> nn.Sequential:
@@ -138,18 +145,21 @@ def update(one: Tensor, x: Tensor, other: Tensor) -> Tensor:
     return one * (x.transpose(1, 2) @ other) / (one @ (other.transpose(1, 2) @ other) + GUARD)
 
 
-def quantise(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"], steps: int) -> Float[Tensor, "b c k"]:
-    """Bases as means of the positions near them, by turns with the nearness."""
+def quantise(
+    x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"], steps: int, unit: bool
+) -> Float[Tensor, "b c k"]:
+    """Bases as means of the positions near them, by turns with the nearness; of length 1 where `unit`."""
+    directions = F.normalize(x, dim=1)
     for _ in range(steps):
-        shares = nearness(x, bases)
+        shares = nearness(directions, bases)
         bases = x @ (shares / (GUARD + shares.sum(1, keepdim=True)))
+        bases = F.normalize(bases, dim=1, eps=GUARD) if unit else bases
     return bases
 
 
 def nearness(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"]) -> Float[Tensor, "b n k"]:
-    """softmax over bases of the cosine, at temperature 1/100."""
-    x, bases = F.normalize(x, dim=1, eps=GUARD), F.normalize(bases, dim=1, eps=GUARD)
-    return (100 * x.transpose(1, 2) @ bases).softmax(2)
+    """softmax over bases of the cosine with x, which has length 1, at temperature 1/100."""
+    return (100 * x.transpose(1, 2) @ F.normalize(bases, dim=1, eps=GUARD)).softmax(2)
 
 
 def ridge(x: Float[Tensor, "b c n"], bases: Float[Tensor, "b c k"]) -> Float[Tensor, "b n k"]:
