@@ -108,8 +108,8 @@ def _fitting(names: list[str], part: str) -> list[str]:
 def _nothing(pattern: str, part: str, level: dict[str, nn.Module]) -> UserError:
     there = list(dict.fromkeys(child for module in level.values() for child in _children(module)))
     where = next(iter(level)) or "the network"
-    where += f" and {len(level) - 1} more" if len(level) > 1 else ""
-    holds = f"{where} hold: {', '.join(there[:20])}" if there else f"{where} hold no modules"
+    holds = f"{where} and {len(level) - 1} more hold" if len(level) > 1 else f"{where} holds"
+    holds += f": {', '.join(there[:20])}" if there else " no modules"
     close = near(part, there)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return UserError(f"pattern '{pattern}' matches nothing at '{part}': {holds}{hint}")
@@ -119,9 +119,7 @@ def _runs(model: nn.Module, name: str, how: str) -> str:
     """The module itself; of a plain Sequential, which would run a new child, its last or first module."""
     module = model.get_submodule(name)
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
-        raise UserError(
-            f"{name}: a {type(module).__name__} takes no attention; name the modules that it holds"
-        )
+        raise UserError(f"{name}: a {type(module).__name__} takes no attention; name the modules in it")
     if type(module).forward is not nn.Sequential.forward or not _children(module):
         return name
     child = _children(module)[-1 if how == "after" else 0]
@@ -174,9 +172,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _shape(name: str, x: Any = None, *rest: Any) -> Shape:
     if not isinstance(x, Tensor):
-        raise UserError(
-            f"{name}: a {type(x).__name__} passes there, not one tensor, so nothing can stand there"
-        )
+        raise UserError(f"{name}: a {type(x).__name__} passes there, not one tensor; nothing can stand there")
     return tuple(x.shape)
 
 
@@ -188,9 +184,7 @@ def _map(name: str, shape: Shape, site: Site, image: tuple[int, int, int]) -> tu
         return shape[3], (shape[1], shape[2])
     if len(shape) == 3 and site.layout == Layout.BNC:
         return shape[2], _grid(name, shape[1] - site.prefix, image)
-    raise UserError(
-        f"{name}: a tensor of shape {shape} passes there, which is no map of layout {site.layout}"
-    )
+    raise UserError(f"{name}: a tensor of shape {shape} passes there, no map of layout {site.layout}")
 
 
 def _grid(name: str, tokens: int, image: tuple[int, int, int]) -> tuple[int, int]:
@@ -199,7 +193,7 @@ def _grid(name: str, tokens: int, image: tuple[int, int, int]) -> tuple[int, int
     rows = round((tokens * height / width) ** 0.5) if tokens > 0 else 0
     if rows == 0 or tokens % rows or rows * width != tokens // rows * height:
         raise UserError(
-            f"{name}: {tokens} tokens are no grid over an image of {_text(image)}; is prefix right?"
+            f"{name}: {tokens} tokens are no grid over {_text(image)}; is the site's prefix right?"
         )
     return rows, tokens // rows
 

@@ -42,7 +42,7 @@ def _create(backbone: Backbone, name: str, **args: Any) -> nn.Module:
 
 
 def _absent(backbone: Backbone, name: str, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
     return (
         f"backbone {backbone.name}: no weights of timm's {name} at hand ({type(error).__name__}: {reason}). "
         f"Once, with a network: python -c \"import timm; timm.create_model('{name}', pretrained=True)\" "
