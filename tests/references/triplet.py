@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from attnbench.errors import UserError
+from attnbench.mechanisms.banded import PlaneConv2d
 from attnbench.mechanisms.channel_spatial.triplet import Triplet
 from tests.references._layers import batch_norm, conv2d, sigmoid
 
@@ -36,6 +38,19 @@ def test_no_gate_is_bound_below_by_one_half():
         if name.endswith("1.bias"):
             torch.nn.init.constant_(p, -3.0)
     assert module.g(torch.zeros(1, 16, 5, 4)).max() < 0.1
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 65])
+def test_products_with_bands_are_the_convolution(width):
+    layer, x = PlaneConv2d(2, 7).double(), torch.randn(2, 2, 6, width, dtype=torch.float64)
+    weight = layer.weight.detach().clone().requires_grad_()
+    expected = F.conv2d(x, weight, padding=3)
+    for y in (layer(x), layer.by_rows(x)):
+        torch.testing.assert_close(y, expected)
+    grads = [
+        torch.autograd.grad(y.square().sum(), w)[0] for y, w in ((layer(x), layer.weight), (expected, weight))
+    ]
+    torch.testing.assert_close(*grads)
 
 
 def test_one_position_in_training_is_refused_with_the_reason():

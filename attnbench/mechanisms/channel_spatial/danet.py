@@ -11,6 +11,8 @@ from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 
 BRANCHES = ("both", "pam", "cam")
+NARROW = 64  # channels, up to which the fused kernel is faster on a CPU
+MANY = 4096  # positions, from which on all pairs of them take too much memory
 
 
 class DANet(Mechanism):
@@ -54,7 +56,7 @@ class DANet(Mechanism):
         return x + g
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        y = x if self.position is None else x + self.position.fused(x)
+        y = x if self.position is None else x + self.position.fast(x)
         return y if self.channel is None else y + self.channel(x)
 
 
@@ -79,10 +81,16 @@ class Position(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.scaled((q @ k.transpose(1, 2)).softmax(2) @ v, x)
 
-    def fused(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The same without the matrix of all pairs; queries and keys get zeros up to the values' width."""
+    def fast(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The same by a fused kernel, unless that is slower and the matrix of all pairs is not too large.
+
+        On a CPU that kernel takes equal widths only, so queries and keys get zeros up to the values' width.
+        """
+        if x.device.type == "cpu" and x.shape[1] > NARROW and x.shape[2] * x.shape[3] < MANY:
+            return self(x)
         q, k, v = self.projected(x)
-        q, k = (F.pad(t, (0, v.shape[2] - t.shape[2])) for t in (q, k))
+        if x.device.type != "cuda":
+            q, k = (F.pad(t, (0, v.shape[2] - t.shape[2])) for t in (q, k))
         with torch.autocast(x.device.type, enabled=False):
             y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)
         return self.scaled(y[:, 0], x)

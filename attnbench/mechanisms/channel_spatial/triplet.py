@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.mechanisms.banded import PlaneConv2d
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.norm import PooledBatchNorm
 
@@ -36,17 +37,16 @@ class Triplet(Mechanism):
         self.height_width = gate(kernel) if spatial else None
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        of_cw = self.channel_width(pooled(x, 2))[:, 0, :, None, :]
-        of_hc = self.height_channel(pooled(x, 3).transpose(2, 3))[:, 0].transpose(1, 2)[..., None]
-        if self.height_width is None:
-            return (of_cw + of_hc) / 2
-        return (of_cw + of_hc + self.height_width(pooled(x, 1))) / 3
+        count = 2 if self.height_width is None else 3
+        of_cw = self.channel_width(pooled(x, 2))[:, 0, :, None, :] / count
+        of_hc = self.height_channel(pooled(x, 3).transpose(2, 3))[:, 0].transpose(1, 2)[..., None] / count
+        both = of_cw + of_hc
+        return both if self.height_width is None else both + self.height_width(pooled(x, 1)) / count
 
 
 def gate(kernel: int) -> nn.Sequential:
     """(b, 2, p, q), largest and mean values, to a gate (b, 1, p, q)."""
-    conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, PooledBatchNorm(1, momentum=0.01), nn.Sigmoid())
+    return nn.Sequential(PlaneConv2d(2, kernel), PooledBatchNorm(1, momentum=0.01), nn.Sigmoid())
 
 
 def pooled(x: Float[Tensor, "b c h w"], axis: int) -> Float[Tensor, "b 2 p q"]:
