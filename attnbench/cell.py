@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,9 @@ class Cell:
     @cached_property
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
-        return fingerprint({k: v for k, v in self._identity.items() if k not in NOT_COMPARED})
+        # How cost was measured changes no accuracy, so trained cells compare whatever it was.
+        apart = NOT_COMPARED if self.config.task.name == "profile" else (*NOT_COMPARED, "cost")
+        return fingerprint({k: v for k, v in self._identity.items() if k not in apart})
 
     @cached_property
     def digest(self) -> str:
@@ -71,7 +73,7 @@ class Cell:
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        config = {k: v for k, v in asdict(self.config).items() if k not in NOT_IDENTITY}
+        config = {k: v for k, v in settled(self.config).items() if k not in NOT_IDENTITY}
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("root", "download")}
         config["backbone"] = {k: v for k, v in config["backbone"].items() if k != "sites"}
         # The control is the same wherever it would have stood.
@@ -119,6 +121,21 @@ class Cell:
         at = f" at {c['site']}" if c["site"] else ""
         where = f"{c['task']} {c['data']} {c['backbone']}"
         return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def settled(settings: Any) -> dict[str, Any]:
+    """The settings as a plain dictionary, without those that are new and say what was done before they were.
+
+    A setting added after records exist carries `metadata={"neutral": value}`: while it has that value it is
+    left out, so that the cells that were run before it stay the same cells.
+    """
+    plain: dict[str, Any] = {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if "neutral" in each.metadata and value == each.metadata["neutral"]:
+            continue
+        plain[each.name] = settled(value) if is_dataclass(value) else value
+    return plain
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

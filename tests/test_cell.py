@@ -1,11 +1,11 @@
 """What makes two cells the same, and which cells compare."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from attnbench.cell import Cell, code_digest
+from attnbench.cell import Cell, code_digest, settled
 from attnbench.sweep.experiment import cell
 
 
@@ -49,6 +49,26 @@ def test_a_table_holds_mechanisms_sites_and_seeds_of_one_protocol():
     one = cell(["attn=se"])
     assert cell(["attn=none", "seed=3", "site=stage"]).table == one.table
     assert cell(["attn=se", "recipe.epochs=5"]).table != one.table
+
+
+def test_accuracies_compare_however_cost_was_measured_and_costs_do_not():
+    assert cell(["cost.rounds=5"]).table == cell([]).table
+    assert cell(["cost.rounds=5"]).key != cell([]).key
+    profile = ["task=profile", "recipe=none"]
+    assert cell([*profile, "cost.batch=8"]).table != cell(profile).table
+
+
+def test_a_new_setting_leaves_old_cells_what_they_were():
+    @dataclass
+    class Before:
+        lr: float = 0.1
+
+    @dataclass
+    class After(Before):
+        clip: float = field(default=1.0, metadata={"neutral": 0.0})
+
+    assert settled(After(clip=0.0)) == settled(Before())
+    assert settled(After()) == {"lr": 0.1, "clip": 1.0}
 
 
 def test_control_is_one_cell_whatever_site_is_asked_for():
