@@ -21,14 +21,11 @@ SMALL = (3, 32, 32)
 def branches(blocks: list[int], convs: int, more_convs: int, bottleneck: bool = False) -> dict[str, int]:
     """Places of a network of residual blocks: `convs` convolutions a block and some more elsewhere."""
     total, stages = sum(blocks), len(blocks)
-    places = {"residual": total, "conv": total, "inner": total, "every_conv": convs * total + more_convs}
     return {
-        **places,
-        "stage": stages,
-        "between": stages - 1,
-        "late": 1,
-        "last_block": stages,
-        "deep": total - blocks[0],
+        **{"residual": total, "conv": total, "inner": total, "deep": total - blocks[0]},
+        **{"stage": stages, "between": stages - 1, "late": 1, "last_block": stages},
+        **({"bottleneck": stages - 1 + blocks[-1]} if bottleneck else {}),
+        "every_conv": convs * total + more_convs,
     }
 
 
