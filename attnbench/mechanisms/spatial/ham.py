@@ -83,7 +83,7 @@ class Ham(Mechanism):
 
     def f(self, g: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         y = self.upper(g)
-        if self.weight is not None:
+        if self.weight is not None and self.shortcut is not None:
             return (self.weight * y + self.shortcut * x).relu().to(x.dtype)
         return (x + y).relu()
 
