@@ -128,6 +128,17 @@ def test_the_head_takes_the_root_of_the_covariance():
     head = SecondOrderHead(2048)
     assert sum(p.numel() for p in head.parameters()) == 2048 * 256 + 2 * 256
     assert head.eval()(torch.randn(1, 2048, 3, 3)).shape == (1, 32_896)
+
+
+def test_the_head_reads_the_root_row_by_row_to_its_diagonal():
+    head, x = SecondOrderHead(8, dim=4).eval(), torch.randn(2, 8, 5, 5)
+    v = head.norm(head.project(x)).relu().flatten(2)
+    root = square_root(torch.stack([torch.cov(image, correction=0) for image in v]), 3)
+    by_hand = torch.stack([root[:, i, j] for i in range(4) for j in range(i + 1)], 1)
+    torch.testing.assert_close(head(x), by_hand)
+
+
+def test_many_steps_give_the_root():
     a = torch.randn(2, 8, 8, dtype=torch.float64)
     matrix = a @ a.transpose(1, 2) + torch.eye(8, dtype=torch.float64)
     values, vectors = torch.linalg.eigh(matrix)

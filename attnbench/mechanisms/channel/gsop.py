@@ -165,7 +165,7 @@ class Concat(nn.Module):
 
 
 class SecondOrderHead(nn.Module):
-    """GSoP-Net2's pooling: the square root of the covariance of 256 projected channels, its upper triangle.
+    """GSoP-Net2's pooling: the root of the covariance of 256 projected channels, row by row to its diagonal.
 
     The root is by `iterations` Newton-Schulz steps from the covariance over its trace.
     """
@@ -181,7 +181,7 @@ class SecondOrderHead(nn.Module):
         v = self.norm(self.project(x)).relu()
         with torch.autocast(x.device.type, enabled=False):
             root = square_root(covariance(v), self.iterations)
-        rows, columns = torch.triu_indices(*root.shape[1:], device=x.device)
+        rows, columns = torch.tril_indices(*root.shape[1:], device=x.device)
         return root[:, rows, columns]
 
 
