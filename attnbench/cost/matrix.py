@@ -62,11 +62,22 @@ def einsum(call: Call) -> Work:
 
 
 def attention(call: Call) -> Work:
-    """Scaled dot-product attention on any backend: scale q, scores, mask, softmax, weighted values."""
+    """Scaled dot-product attention on any backend: q scaled unless by 1, scores, mask, softmax, values."""
     q, k, v = call["query"].shape, call["key"].shape, call["value"].shape
     scores = prod(q[:-1]) * k[-2]
+    scaled = prod(q) if call["scale"] != 1 else 0
     masked = call["attn_mask"] is not None or bool(call["is_causal"])
-    return Work(scores * (q[-1] + v[-1]), prod(q) + (5 + masked) * scores, scores + prod(q[:-1]) * v[-1])
+    return Work(scores * (q[-1] + v[-1]), scaled + (5 + masked) * scores, scores + prod(q[:-1]) * v[-1])
+
+
+def windowed(call: Call) -> Work:
+    """Our window operators: scores sum over the queries' width, weighted sums over the window."""
+    return _product(call, call.out.numel * call.first.shape[2])
+
+
+def gathered(call: Call) -> Work:
+    """Entries of windows side by side: copies, which are free."""
+    return Work()
 
 
 def deformable(call: Call) -> Work:
@@ -143,4 +154,6 @@ def table() -> dict[str, Rule]:
         **_named(distance, "cdist _cdist_forward _euclidean_dist"),
         **_named(affine_grid, "affine_grid_generator"),
         **_named(deformable, "deform_conv2d", prefix="torchvision::"),
+        **_named(windowed, "window_scores window_sum", prefix="attnbench::"),
+        **_named(gathered, "window_neighbours", prefix="attnbench::"),
     }
