@@ -161,6 +161,11 @@ def test_fused_and_single_steps_agree(index, counter):
     assert counted(fused, image, counter) == counted(single, image, counter)
 
 
+def test_attention_scaled_by_one_is_not_scaled():
+    unscaled = counted(lambda x: F.scaled_dot_product_attention(x, x, x, scale=1.0), (15, D))
+    assert unscaled == counted(lambda x: (x @ x.mT).softmax(-1) @ x, (15, D))
+
+
 def test_a_bias_and_a_mask_are_additions():
     mask = torch.zeros(15, 15)
     masked = counted(lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=mask.to(x.device)), (15, D))
@@ -237,8 +242,12 @@ def test_what_has_no_rule_is_named_and_makes_the_figures_null():
         "activations": None,
         "uncounted": ["aten::digamma"],
     }
-    assert cost.count(Lambda(Double.apply), (8,), "fvcore")["uncounted"] == ["prim::PythonOp.Double"]
-    assert counted(Lambda(Double.apply), (8,)) == (0, 8)  # the quick counter sees what it runs
+    assert cost.count(Lambda(torch.digamma), (8,), "fvcore")["uncounted"] == ["aten::digamma"]
+
+
+@BOTH
+def test_custom_autograd_functions_are_counted_by_what_they_run(counter):
+    assert counted(lambda x: Double.apply(x), (8,), counter) == (0, 8)
 
 
 def test_a_model_that_reads_values_is_counted_on_the_cpu():

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,13 @@ def _spec(value: Any) -> Any:
     return value
 
 
+class _Autocast(torch.autocast):
+    """Torch's own, which does not know the meta device: nothing there has a precision to be changed."""
+
+    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__("cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+
 @contextmanager
 def watching(model: nn.Module) -> Iterator[Watch]:
     """Count what runs inside, by `model`'s names of modules; attention's opaque fast path stays off."""
@@ -89,7 +97,7 @@ def watching(model: nn.Module) -> Iterator[Watch]:
     handles = [hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave)]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(), watch:
+        with torch.inference_mode(), mock.patch.object(torch, "autocast", _Autocast), watch:
             yield watch
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

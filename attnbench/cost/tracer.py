@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from attnbench.cost.copies import copied
 from attnbench.cost.rules import RULES
@@ -22,7 +24,8 @@ OWN = ("aten::_convolution", "aten::addmm", "aten::bmm", "aten::linear")  # fvco
 
 def traced(model: nn.Module, image: tuple[int, ...]) -> tuple[Work, set[str]]:
     """Work on one image of shape (c, h, w), in evaluation mode, and the operators without a rule."""
-    with warnings.catch_warnings():
+    opened = mock.patch.object(torch.autograd.Function, "apply", classmethod(_forward))
+    with warnings.catch_warnings(), torch.no_grad(), opened, PlainSizes():
         warnings.simplefilter("ignore")
         from fvcore.nn.flop_count import _DEFAULT_SUPPORTED_OPS
         from fvcore.nn.jit_analysis import JitModelAnalysis
@@ -34,6 +37,13 @@ def traced(model: nn.Module, image: tuple[int, ...]) -> tuple[Work, set[str]]:
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         totals = analysis.by_operator()
         return Work(*(int(totals[field]) for field in Work._fields)), set(analysis.unsupported_ops())
+
+
+def _forward(function: Any, *args: Any) -> Any:
+    """A custom autograd function's forward pass in the open, where a trace would see one opaque node."""
+    if function.setup_context is torch.autograd.Function.setup_context:
+        return function.forward(torch.autograd.function.FunctionCtx(), *args)
+    return function.forward(*args)
 
 
 def _kinds() -> Iterable[str]:
@@ -59,25 +69,30 @@ def call_of(inputs: list[Any], outputs: list[Any]) -> Call:
 
 
 def _value(value: Any) -> Any:
-    """A tensor as its Spec, a list as a list, a constant or a traced size as its number, else None."""
-    node, kind = value.node(), value.type().kind()
-    if kind == "TensorType":
+    """A tensor as its Spec, a list as a list, a constant as itself, anything else as None."""
+    if value.type().kind() == "TensorType":
         sizes = value.type().sizes()
-        if sizes is None:
-            return _scalar(node)
-        return Spec(tuple(sizes), str(value.type().scalarType()).startswith("Complex"))
-    if node.kind() in ("prim::ListConstruct", "prim::TupleConstruct"):
-        return [_value(v) for v in node.inputs()]
-    constant = value.toIValue()
-    return _scalar(node) if constant is None and kind in ("IntType", "NumberType") else constant
+        return (
+            None
+            if sizes is None
+            else Spec(tuple(sizes), str(value.type().scalarType()).startswith("Complex"))
+        )
+    if value.node().kind() in ("prim::ListConstruct", "prim::TupleConstruct"):
+        return [_value(v) for v in value.node().inputs()]
+    return value.toIValue()
 
 
-def _scalar(node: Any) -> Any:
-    """A number that the trace derives from a tensor's size."""
-    inputs = [_value(v) for v in node.inputs()]
-    kind = node.kind().removeprefix("aten::")
-    if kind == "size":
-        return inputs[0].shape[inputs[1]]
-    if kind in ("Int", "ScalarImplicit", "prim::NumToTensor"):
-        return _scalar(next(iter(node.inputs())).node()) if isinstance(inputs[0], Spec) else inputs[0]
-    return None
+class PlainSizes(TorchFunctionMode):
+    """Keeps sizes out of a trace: there they would be tensors, which not all code takes for numbers."""
+
+    SIZES = (torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.__len__)  # type: ignore[attr-defined]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in self.SIZES:
+            return func(*args, **(kwargs or {}))
+        state = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            torch._C._set_tracing_state(state)  # type: ignore[attr-defined]

@@ -89,7 +89,7 @@ class Position(nn.Module):
         if x.device.type == "cpu" and x.shape[1] > NARROW and x.shape[2] * x.shape[3] < MANY:
             return self(x)
         q, k, v = self.projected(x)
-        if x.device.type != "cuda":
+        if x.device.type not in ("cuda", "meta"):
             q, k = (F.pad(t, (0, v.shape[2] - t.shape[2])) for t in (q, k))
         with torch.autocast(x.device.type, enabled=False):
             y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)
