@@ -27,8 +27,9 @@ class Event:
     """Something that happened to a cell; `ended` has left a record."""
 
     cell: Cell
-    state: str  # started, ended, refused, busy or stopped
+    state: str  # started, running; then ended, refused, busy or stopped
     reason: str = ""
+    share: float = 0.0  # of its training that is done, while running
 
 
 def inline(cells: Sequence[Cell], stop: Stop) -> Iterator[Event]:
@@ -95,7 +96,7 @@ def _feed(
         events.put(Event(cell, "started"))
         for _ in range(TRIES):
             worker = worker or _Worker(environment, stop)
-            event = worker.run(cell)
+            event = worker.run(cell, events)
             if event is not None or stop():
                 break
             code, worker = worker.end(), None
@@ -127,8 +128,8 @@ class _Worker:
         )
         stop.tell.append(self.process.terminate)
 
-    def run(self, cell: Cell) -> Event | None:
-        """What became of the cell; None if the process died over it."""
+    def run(self, cell: Cell, events: "queue.SimpleQueue[Event | None]") -> Event | None:
+        """What became of the cell, its progress told meanwhile; None if the process died over it."""
         if self.process.stdin is None or self.process.stdout is None:
             return None
         try:
@@ -136,8 +137,12 @@ class _Worker:
             self.process.stdin.flush()
         except BrokenPipeError:
             return None
-        answer = self.process.stdout.readline()
-        return Event(cell, **json.loads(answer)) if answer.endswith("\n") else None
+        for answer in self.process.stdout:
+            event = Event(cell, **json.loads(answer))
+            if event.state != "running":
+                return event
+            events.put(event)
+        return None
 
     def end(self) -> int:
         """Let it finish; its exit code."""

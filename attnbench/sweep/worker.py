@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 from attnbench.cell import Cell
@@ -13,11 +14,15 @@ from attnbench.run import Busy, Watcher, run
 from attnbench.sweep.stop import SIGNALS
 from attnbench.train import Stopped
 
+SECONDS = 2.0  # between two words about a running cell
 
-def attempt(cell: Cell, stop: Callable[[], bool]) -> tuple[str, str]:
-    """Run a cell; its end as an `Event`'s state and reason."""
+
+def attempt(
+    cell: Cell, stop: Callable[[], bool], steps: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[str, str]:
+    """Run a cell, its steps told meanwhile; its end as an `Event`'s state and reason."""
     try:
-        record = run(cell, Watcher(stop=stop))
+        record = run(cell, Watcher(steps, stop=stop))
     except UserError as error:
         return "refused", str(error)
     except Busy:
@@ -34,12 +39,30 @@ def main() -> None:
         signal.signal(number, lambda number, frame: asked.append(number))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    for line in sys.stdin:
-        state, reason = attempt(Cell(Config.restore(json.loads(line))), lambda: bool(asked))
-        answers.write(json.dumps({"state": state, "reason": reason}) + "\n")
+
+    def answer(**event: object) -> None:
+        answers.write(json.dumps(event) + "\n")
         answers.flush()
+
+    for line in sys.stdin:
+        steps = seldom(lambda done, total: answer(state="running", share=done / total))
+        state, reason = attempt(Cell(Config.restore(json.loads(line))), lambda: bool(asked), steps)
+        answer(state=state, reason=reason)
         if asked:
             break
+
+
+def seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`tell`, called every few seconds at most."""
+    told = time.monotonic()
+
+    def maybe(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > SECONDS:
+            told = time.monotonic()
+            tell(done, total)
+
+    return maybe
 
 
 if __name__ == "__main__":
