@@ -44,6 +44,7 @@ def without(places: dict[str, int], *sites: str) -> dict[str, int]:
 
 
 VIT = {"residual": 11, "stage": 1, "late": 1, "last_block": 1}
+ATTENTION = {"residual": 6, "conv": 6, "stage": 4, "between": 3, "late": 1}
 PLACES = {
     **{f"resnet{6 * n + 2}": branches([n] * 3, 2, 1) for n in (1, 3, 5, 9, 18)},
     "wrn_28_10": branches([4] * 3, 2, 1 + 3),
@@ -64,6 +65,8 @@ PLACES = {
     "efficientnet_b0": inverted([1, 2, 2, 3, 3, 4, 1], 2 + 3 + 3 + 4 + 1, 2),
     "mobilenetv3": inverted([1, 2, 3, 4, 2, 3], 3 + 4 + 2 + 3, 2),
     "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2),
+    "attention56": ATTENTION,
+    "attention92": ATTENTION,
 }
 IMAGENET = {  # learnable parameters with 1000 classes, as torchvision, or else timm, prints them
     "resnet18": 11_689_512,
@@ -92,10 +95,13 @@ DEEPER = (
     "resnet34",
     "resnet101",
     "resnet152",
+    "attention92",
 )  # than one with the same sites
 LIGHT: dict[str, dict[str, float]] = {
     "vgg16_bn": {"mlp_ratio": 0.01},
     "wrn_28_10": {"width": 2},
+    "attention56": {"width": 8},
+    "attention92": {"width": 8},
 }  # the same modules, narrower
 
 

@@ -23,11 +23,14 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
     own = [path.stem for path in HERE.glob("[!_]*.py")]
     if backbone.source not in own:
         raise unknown(f"source of backbone {backbone.name}", backbone.source, [*own, "timm"])
-    if backbone.stem != "cifar" or backbone.pretrained:
-        asked = "pretrained=true" if backbone.pretrained else f"stem={backbone.stem}"
-        raise UserError(f"backbone {backbone.name}: {asked} does not exist; it has stem=cifar and no weights")
     module = import_module(f"{__name__}.{backbone.source}")
+    stems = list(getattr(module, "STEMS", ["cifar"]))
+    if backbone.stem not in stems or backbone.pretrained:
+        asked = "pretrained=true" if backbone.pretrained else f"stem={backbone.stem}"
+        has = f"stem={' or '.join(stems)}"
+        raise UserError(f"backbone {backbone.name}: {asked} does not exist; it has {has} and no weights")
+    stem = {"stem": backbone.stem} if len(stems) > 1 else {}
     try:
-        return module.build(classes, image[0], **backbone.args)
+        return module.build(classes, image[0], **stem, **backbone.args)
     except TypeError as error:
         raise UserError(f"backbone {backbone.name}: backbone.args={backbone.args}: {error}") from error

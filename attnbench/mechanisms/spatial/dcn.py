@@ -1,4 +1,4 @@
-"""Deformable convolution: predict for each position where the kernel's taps read, and how much each counts."""
+"""Deformable convolution: predict for each position where a kernel's taps read, and how much each counts."""
 
 import math
 from typing import Literal
