@@ -30,9 +30,9 @@ class LRNet(Replacement):
     Every `share` channels have one query and one key number and one map of weights. The geometry prior
     is a perceptron of the offset (2, groups / 2 and groups units), equal at all positions. A key
     beyond the border has likeness -100, and its x counts as zero. `relation` is one of the six of the
-    authors' operator; `key` has no query. With a stride, only every second position asks. g is the weights (b, groups, k^2,
-    h, w). Source: microsoft/Swin-Transformer, branch LR-Net, which has the operator alone; the layer
-    around it is the paper's.
+    authors' operator; `key` has no query. With a stride, only every second position asks. g is the
+    weights (b, groups, k^2, h, w). Source: microsoft/Swin-Transformer, branch LR-Net, which has the
+    operator alone; the layer around it is the paper's.
     """
 
     card = Card(
