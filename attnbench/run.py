@@ -182,9 +182,9 @@ def _prepare(hardware: Hardware, device: torch.device) -> None:
         torch.set_num_threads(hardware.threads)
     torch.set_flush_denormal(True)  # on CPUs, softmaxes of tiny numbers are several times slower without
     torch.backends.cudnn.benchmark = not hardware.deterministic
-    if hardware.deterministic and device.type == "cuda":
+    if device.type == "cuda":  # CPUs repeat themselves anyway, and the call loads torch's compiler
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(hardware.deterministic, warn_only=True)
+        torch.use_deterministic_algorithms(hardware.deterministic, warn_only=True)
 
 
 @contextmanager
