@@ -12,6 +12,7 @@ from tests.references._layers import batch_norm, conv2d, linear, pointwise, relu
 CASES = [
     {},
     {"dim": 8, "stride": 2},
+    {"variant": "paper"},
     {"dim": 8, "mode": "spatial"},
     {"dim": 8, "mode": "average"},
     {"dim": 8, "mode": "max"},
@@ -44,11 +45,11 @@ OFFICIAL = [
 ]
 
 
-def row_gate(matrix, p, name, rectified):
+def row_gate(matrix, p, name, slope):
     z = batch_norm(matrix, p, f"{name}.norm", p["training"])
     weight = p[f"{name}.rows.weight"].reshape(z.shape[1], 4, z.shape[1])
     z = np.einsum("bij,ikj->bik", z, weight).reshape(len(z), -1) + p[f"{name}.rows.bias"]
-    return sigmoid(linear(relu(z) if rectified else z, p, f"{name}.excite"))
+    return sigmoid(linear(np.where(z > 0, z, slope * z), p, f"{name}.excite"))
 
 
 def pooled(x, h, w):
@@ -66,7 +67,8 @@ def channel_gate(x, p, options):
     v = pointwise(relu(x)[:, :, ::stride, ::stride], p, "channel.project")
     v = relu(batch_norm(v, p, "channel.norm", p["training"])).reshape(*v.shape[:2], -1)
     cov = np.array([np.cov(image, bias=True) for image in v])
-    return row_gate(cov, p, "channel.gate", False)[:, :, None, None]
+    slope = 0.1 if options.get("variant") == "paper" else 1
+    return row_gate(cov, p, "channel.gate", slope)[:, :, None, None]
 
 
 def spatial_gate(x, p):
@@ -74,7 +76,7 @@ def spatial_gate(x, p):
     v = pooled(v, 8, 8).reshape(*v.shape[:2], 64)
     centring = np.eye(v.shape[1]) / 64 - np.ones((v.shape[1], v.shape[1])) / 64**2
     matrix = v.swapaxes(1, 2) @ centring @ v
-    gate = row_gate(matrix, p, "spatial.gate", True).reshape(-1, 1, 8, 8)
+    gate = row_gate(matrix, p, "spatial.gate", 0).reshape(-1, 1, 8, 8)
     return pooled(gate, *x.shape[2:])
 
 
@@ -98,6 +100,9 @@ def test_the_first_of_several_stages_is_strided():
         for stage, stages in [(0, 4), (1, 4), (0, 1)]
     ]
     assert strides == [2, 1, 1]
+    listed = {"dim": None, "mode": "channel", "stride": None}
+    assert GSoP.at(Place("", 64, (8, 8), 0, 4), **listed).channel.project.stride == (2, 2)
+    assert GSoP.at(Place("", 64, (8, 8), 0, 4), stride=1).channel.project.stride == (1, 1)
 
 
 def test_narrow_maps_are_projected_to_no_more_channels_than_they_have_unless_told():
@@ -111,9 +116,11 @@ def test_concat_convolutions_are_as_long_as_the_authors(channels, length):
     assert conv.kernel_size == (length, 1) and conv.groups == channels // 64
 
 
-def test_an_unknown_mode_is_refused():
+def test_unknown_modes_and_variants_are_refused():
     with pytest.raises(UserError, match="spatial"):
         GSoP(16, mode="spacial")
+    with pytest.raises(UserError, match="paper"):
+        GSoP(16, variant="papers")
 
 
 def test_half_precision_does_not_overflow_the_covariance():

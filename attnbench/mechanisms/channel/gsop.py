@@ -12,6 +12,7 @@ from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
 
 GRID = 8  # positions a side between which the spatial mode takes covariances
+SLOPES = {"official": 1.0, "paper": 0.1}  # after the row convolution, below zero
 MODES = ("channel", "spatial", "average", "max", "concat")
 
 
@@ -20,14 +21,14 @@ class GSoP(Mechanism):
 
     cov is the centred covariance over positions, BN works on its rows, and RC, a convolution for each
     row, makes 4 numbers of it. `dim` is the paper's 128 or, on narrower maps, c. The convolution has
-    stride 2 in the first of several stages. The spatial gate, (b, 1, h, w), does the same between the
-    positions of an 8x8 average of v; its covariance is the authors', (v'v - s s'/64)/64 with s the sums
-    over channels, which centres too far by dim/64.
+    stride 2 in the first of several stages, unless `stride` says otherwise. The spatial gate,
+    (b, 1, h, w), does the same between the positions of an 8x8 average of v; its covariance is the
+    authors', (v'v - s s'/64)/64 with s the sums over channels, which centres too far by dim/64.
 
     `mode`: channel (GSoP-Net1, the default) gives g x; spatial relu(g x); average their sum; max their
     maximum; concat BN(conv(first) + conv(second)), grouped (k, 1) convolutions. In the last three the
-    map is both gates, the channels' first. The paper draws a leaky ReLU after RC, the channel code has
-    none; GSoP-Net1 has its last stage at stride 1.
+    map is both gates, the channels' first. `variant="paper"` has the leaky ReLU that the paper draws
+    after RC; the channel code has nothing there. GSoP-Net1 has its last stage at stride 1.
     Source: ZilinGao/Global-Second-order-Pooling-Convolutional-Networks.
     """
 
@@ -44,20 +45,30 @@ class GSoP(Mechanism):
         site="last_block",
     )
 
-    def __init__(self, channels: int, dim: int | None = None, mode: str = "channel", stride: int = 1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dim: int | None = None,
+        mode: str = "channel",
+        stride: int | None = None,
+        variant: str = "official",
+    ) -> None:
         super().__init__()
         if mode not in MODES:
             raise unknown("mode of gsop", mode, MODES)
+        if variant not in SLOPES:
+            raise unknown("variant of gsop", variant, SLOPES)
         self.mode = mode
         dim = dim or min(128, channels)
-        self.channel = ChannelGate(channels, dim, stride) if mode != "spatial" else None
+        self.channel = ChannelGate(channels, dim, stride or 1, SLOPES[variant]) if mode != "spatial" else None
         self.spatial = SpatialGate(channels, dim) if mode != "channel" else None
         self.concat = Concat(channels) if mode == "concat" else None
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
-        first = place.stage == 0 and place.stages > 1
-        return super().at(place, **{"stride": 2 if first else 1, **options})
+        if options.get("stride") is None:
+            options = {**options, "stride": 2 if place.stage == 0 and place.stages > 1 else 1}
+        return super().at(place, **options)
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         if self.spatial is None:
@@ -95,28 +106,28 @@ class GSoP(Mechanism):
 class RowGate(nn.Module):
     """From a covariance (b, d, d), row by row, to `outputs` gates, in float32 at least."""
 
-    def __init__(self, dim: int, outputs: int, rectified: bool) -> None:
+    def __init__(self, dim: int, outputs: int, slope: float) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(dim)
         self.rows = nn.Conv2d(dim, 4 * dim, (dim, 1), groups=dim)
         self.excite = nn.Linear(4 * dim, outputs)
-        self.rectified = rectified
+        self.slope = slope
         nn.init.kaiming_normal_(self.rows.weight, mode="fan_out")
         nn.init.kaiming_normal_(self.excite.weight, mode="fan_out")
 
     def forward(self, covariance: Float[Tensor, "b d d"]) -> Float[Tensor, "b outputs"]:
         rows = self.rows(self.norm(covariance)[..., None]).flatten(1)
-        return self.excite(rows.relu() if self.rectified else rows).sigmoid()
+        return self.excite(F.leaky_relu(rows, self.slope)).sigmoid()
 
 
 class ChannelGate(nn.Module):
     """A gate (b, c, 1, 1) from the covariances between `dim` projected channels."""
 
-    def __init__(self, channels: int, dim: int, stride: int) -> None:
+    def __init__(self, channels: int, dim: int, stride: int, slope: float) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels, dim, 1, stride)
         self.norm = PooledBatchNorm(dim)
-        self.gate = RowGate(dim, channels, rectified=False)
+        self.gate = RowGate(dim, channels, slope)
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
@@ -132,7 +143,7 @@ class SpatialGate(nn.Module):
         super().__init__()
         self.project = nn.Conv2d(channels, dim, 1)
         self.norm = PooledBatchNorm(dim)
-        self.gate = RowGate(GRID**2, GRID**2, rectified=True)
+        self.gate = RowGate(GRID**2, GRID**2, slope=0.0)
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
