@@ -147,9 +147,14 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
     config = cell.config
     side = config.cost.input or config.data.size
     image = (config.data.channels, side, side)
-    torch.manual_seed(config.seed)
-    control = network if cell.mechanism == "none" else task.network().to(device)
-    return cost.profile(network, control, image, config.cost, config.hardware)
+    control = network
+    if cell.mechanism != "none" and (config.cost.latency or config.cost.throughput):
+        torch.manual_seed(config.seed)
+        control = task.network().to(device)
+    what = {"task": asdict(config.task), "backbone": asdict(config.backbone), "classes": config.data.classes}
+    what |= {"attn": config.attn, "site": cell.site}
+    store = cost.Store(Path(config.runs) / "counts", what)
+    return cost.profile(network, control, image, config.cost, config.hardware, store)
 
 
 def _check_sizes(config: Config, images: int, steps: int, group: Group) -> None:
