@@ -78,7 +78,7 @@ def test_both_counters_count_all_of_every_mechanism(family, name):
 
 
 def zeros_that_danet_adds_on_a_cpu(channels: int, height: int, width: int) -> int:
-    """Products of the zeros that widen its queries and keys for the CPU's fused kernel, where the trace runs."""
+    """Products of the zeros that widen queries and keys for the fused kernel of CPUs, where the trace runs."""
     return (height * width) ** 2 * (channels - max(channels // 8, 1))
 
 
