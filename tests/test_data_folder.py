@@ -52,8 +52,15 @@ def _load(root, workers=0, **settings):
     return load(Data(**{**given, **settings, "options": options}), CPU, workers)
 
 
-def _cached(root, place, **settings):
-    return _load(root, options={"cache": True, "cache_folder": str(place)}, **settings)
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where caches go."""
+    monkeypatch.setenv("ATTNBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def _cached(root, workers=0, **settings):
+    return _load(root, workers, options={"cache": True}, **settings)
 
 
 def _all(split, **arguments):
@@ -97,8 +104,8 @@ def test_images_are_the_same_for_any_number_of_workers(folder):
 
 
 @pytest.mark.parametrize("how", ["streamed", "cached"])
-def test_a_pass_repeats_restarts_and_is_shared_by_ranks(how, folder, tmp_path):
-    split = (_load(folder) if how == "streamed" else _cached(folder, tmp_path / "cache")).train
+def test_a_pass_repeats_restarts_and_is_shared_by_ranks(how, folder, place):
+    split = (_load(folder) if how == "streamed" else _cached(folder)).train
     whole = list(split.batches(8, **PASS))
     assert len(whole) == 7
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(whole, split.batches(8, **PASS)))
@@ -119,9 +126,9 @@ def test_streaming_leaves_the_global_random_state_alone(folder):
 
 
 @pytest.mark.parametrize("augment", [None, RESIZED, Augment(crop="pad", padding=2), Augment(crop="none")])
-def test_the_cache_shows_what_streaming_shows(augment, folder, tmp_path):
+def test_the_cache_shows_what_streaming_shows(augment, folder, place):
     arguments = {"seed": 3, "augment": augment}
-    streamed, cached = _load(folder), _cached(folder, tmp_path / "cache")
+    streamed, cached = _load(folder), _cached(folder)
     assert streamed.checksum == cached.checksum
     for name in ("train", "val", "test"):
         x, y = _all(getattr(streamed, name), **arguments)
@@ -142,16 +149,15 @@ def test_grey_files_are_read_in_colour_and_all_in_grey_where_asked(folder):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("damage", [b"no picture at all", None])
-def test_a_damaged_file_is_named(workers, damage, folder, tmp_path):
+def test_a_damaged_file_is_named(workers, damage, folder, place):
     path = folder / "train" / "bee" / "5.jpeg"
     path.write_bytes(damage or path.read_bytes()[:300])
     message = r"train/bee/5\.jpeg cannot be read as an image.*replace or delete it"
     found = _load(folder, workers, options={"val_share": 0.01})
     with pytest.raises(UserError, match=message):
         _all(found.train)
-    place = tmp_path / "cache"
     with pytest.raises(UserError, match=message):
-        _load(folder, workers, options={"cache": True, "cache_folder": str(place)})
+        _cached(folder, workers)
     assert [p.suffix for p in place.iterdir()] == [".lock"]
 
 
@@ -203,39 +209,35 @@ def _caches(place):
     return sorted(p.name for p in place.iterdir() if p.is_dir())
 
 
-def test_the_cache_is_built_once_and_anew_for_other_files_or_sizes(folder, tmp_path, monkeypatch):
-    place = tmp_path / "cache"
-    _cached(folder, place)
+def test_the_cache_is_built_once_and_anew_for_other_files_or_sizes(folder, place, monkeypatch):
+    _cached(folder)
     (first,) = _caches(place)
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_build", None)
-        _cached(folder, place)
-        _cached(folder, place, split_seed=1)
-    _cached(folder, place, size=16)
+        _cached(folder)
+        _cached(folder, split_seed=1)
+    _cached(folder, size=16)
     assert len(_caches(place)) == 2
     _picture(0, 50, 50).save(folder / "val" / "ant" / "0.jpeg", quality=50)
-    _cached(folder, place)
+    _cached(folder)
     assert len(_caches(place)) == 3
     assert first in _caches(place)
 
 
-def _build_and_report(root, place, barrier, answers):
+def _build_and_report(root, barrier, answers):
     torch.set_num_threads(1)
     barrier.wait()
     built = []
     build = cache_module._build
     cache_module._build = lambda *a: (built.append(1), build(*a))
-    images, _ = _all(_cached(root, place).test)
+    images, _ = _all(_cached(root).test)
     answers.put((len(built), float(images.sum())))
 
 
-def test_two_that_build_at_once_make_one_cache(folder, tmp_path):
+def test_two_that_build_at_once_make_one_cache(folder, place):
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(2), context.Queue()
-    jobs = [
-        context.Process(target=_build_and_report, args=(folder, tmp_path / "cache", barrier, answers))
-        for _ in "ab"
-    ]
+    jobs = [context.Process(target=_build_and_report, args=(folder, barrier, answers)) for _ in "ab"]
     for job in jobs:
         job.start()
     found = [answers.get(timeout=60) for _ in jobs]
@@ -243,34 +245,34 @@ def test_two_that_build_at_once_make_one_cache(folder, tmp_path):
         job.join()
     assert sorted(built for built, _ in found) == [0, 1]
     assert found[0][1] == found[1][1]
-    assert len(_caches(tmp_path / "cache")) == 1
+    assert len(_caches(place)) == 1
 
 
-def test_what_a_killed_build_left_is_cleared_away(folder, tmp_path):
-    place = tmp_path / "cache"
-    _cached(folder, place)
+def test_what_a_killed_build_left_is_cleared_away(folder, place):
+    _cached(folder)
     (name,) = _caches(place)
     (place / name).rename(place / f"{name}.part")
-    assert len(_cached(folder, place).test) == 12
+    assert len(_cached(folder).test) == 12
     assert _caches(place) == [name]
 
 
-def test_a_disk_too_small_is_told_before_anything_is_decoded(folder, tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+def test_a_disk_too_small_is_told_before_anything_is_decoded(folder, place, monkeypatch):
+    usage = shutil.disk_usage(folder)._replace(free=1000)
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(cache_module, "_fill", None)
-    with pytest.raises(UserError, match=r"needs .* GB;.*free: .*data\.options\.cache_folder"):
-        _cached(folder, tmp_path / "cache")
+    with pytest.raises(UserError, match=r"needs .* GB;.*free: .*ATTNBENCH_CACHE"):
+        _cached(folder)
 
 
-def test_a_cache_folder_that_cannot_be_is_told(folder, tmp_path):
+def test_a_cache_folder_that_cannot_be_is_told(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ATTNBENCH_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match=r"no cache can be kept in .*file/cache"):
-        _cached(folder, tmp_path / "file" / "cache")
+        _cached(folder)
 
 
-def test_the_side_of_cached_images_can_be_chosen(folder, tmp_path):
-    options = {"cache": True, "cache_folder": str(tmp_path), "stored": 48}
+def test_the_side_of_cached_images_can_be_chosen(folder, place):
+    options = {"cache": True, "stored": 48}
     assert _load(folder, options=options).test.cache.images.shape == (72, 48, 48, 3)
     with pytest.raises(UserError, match=r"did you mean stored"):
         _load(folder, options={"store": 48})

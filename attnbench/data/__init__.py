@@ -24,15 +24,15 @@ def load(data: Data, device: "torch.device", workers: int = 0) -> "Dataset":
 
     `workers` is the number of processes that decode images of sets that stream from a folder.
     """
-    reader = data.source or data.name
-    if reader not in READERS:
-        raise unknown("reader of data (data.source)", reader, READERS)
     check(data)
-    return import_module(f"{__name__}.{reader}").build(data, device, workers)
+    return import_module(f"{__name__}.{data.source or data.name}").build(data, device, workers)
 
 
 def check(data: Data) -> None:
-    """Refuse settings that contradict each other; needs no torch."""
+    """Refuse what no set could be, and settings that contradict each other; needs no torch."""
+    reader = data.source or data.name
+    if reader not in READERS:
+        raise unknown("reader of data (data.source)", reader, READERS)
     if not len(data.mean) == len(data.std) == data.channels:
         raise UserError(
             f"data.mean and data.std have {len(data.mean)} and {len(data.std)} numbers; "

@@ -94,7 +94,7 @@ def open_cache(folder: Path, files: Files, side: int, channels: int, workers: in
 
 
 def _remedy() -> str:
-    return "name another folder by data.options.cache_folder=, or go without by data.options.cache=false"
+    return "name another folder in ATTNBENCH_CACHE, or go without by data.options.cache=false"
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     Validation images are held out of train/ (`options.val_share`); those under val/ are the test split.
     Raises `UserError` where a folder is missing or not as described.
     """
-    chosen = options(data, val_share=0.1, cache=False, cache_folder=None, stored=None)
+    chosen = options(data, val_share=0.1, cache=False, stored=None)
     if data.channels not in MODES:
         raise UserError(f"data.channels={data.channels}: images are read in colour (3) or grey (1)")
     folder = _folder(data)
@@ -61,8 +61,7 @@ def _cached(
     """Splits that share one cache of the files in use."""
     used = np.unique(np.concatenate(list(rows.values())))
     side = data.options.get("stored") or stored_side(data.size)
-    folder = Path(data.options.get("cache_folder") or _cache_folder()).expanduser()
-    cache = open_cache(folder, files[used], side, data.channels, workers)
+    cache = open_cache(_cache_folder(), files[used], side, data.channels, workers)
     return {
         name: Cached(cache, np.searchsorted(used, row), files.labels[row], pixels, device)
         for name, row in rows.items()
@@ -70,8 +69,12 @@ def _cached(
 
 
 def _cache_folder() -> Path:
-    """Where programs keep what they can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
+    """The folder that ATTNBENCH_CACHE names, else the one where programs keep what they can make again.
+
+    It is no setting, since where a cache lies does not change what a cell is.
+    """
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
+    return Path(os.environ.get("ATTNBENCH_CACHE") or usual).expanduser()
 
 
 def _folder(data: Data) -> Path:

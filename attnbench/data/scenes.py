@@ -20,7 +20,7 @@ from attnbench.data.order import generator, stratified
 from attnbench.data.split import Dataset, resident
 
 COUNTS = {"train": 4000, "val": 1000, "test": 1000}
-BLOCK = 500  # images painted at a time, each block from its own seed: fewer images are a prefix of more
+BLOCK = 100  # images painted at a time, each block from its own seed: fewer images are a prefix of more
 FRAGMENTS = 6
 FAINT = 0.5  # contrast of a fragment to its background, as a share of the digit's
 SIDE = (0.55, 0.85)  # of a digit, as a share of the image's
