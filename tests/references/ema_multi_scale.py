@@ -6,14 +6,14 @@ import pytest
 from attnbench.mechanisms.channel_spatial.ema_multi_scale import EMAMultiScale
 from tests.references._layers import conv2d, pointwise, sigmoid, softmax
 
-CASES = [{}, {"groups": 4}]
-CHANNELS = 32
-COUNTS = [(64, {}, 672), (256, {}, 10_368), (256, {"groups": 32}, 672)]
-OFFICIAL = (64, {}, [(8, 8), (8,), (8,), (8,), (8, 8, 3, 3), (8,)])
+CASES = [{}, {"groups": 8}]
+CHANNELS = 64
+COUNTS = [(64, {"groups": 8}, 672), (256, {}, 672), (256, {"groups": 8}, 10_368)]
+OFFICIAL = (256, {}, [(8, 8), (8,), (8,), (8,), (8, 8, 3, 3), (8,)])
 
 
 def forward(x, p, options, training):
-    n = options.get("groups", 8)
+    n = options.get("groups", 32)
     return np.concatenate([weighed(part, p) for part in np.split(x, n, 1)], 1)
 
 
@@ -32,6 +32,8 @@ def weighed(x, p):
     return x * sigmoid(scores)[:, None]
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(16, 8), (12, 4), (7, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(256, 32), (48, 16), (32, 32), (16, 8), (12, 2), (7, 1), (1, 1)]
+)
 def test_groups_divide_the_channels(channels, groups):
     assert EMAMultiScale(channels).groups == groups

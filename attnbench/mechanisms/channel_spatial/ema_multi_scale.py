@@ -14,7 +14,8 @@ class EMAMultiScale(Mechanism):
 
     The groups go through the branches like images of a batch. Branch a is x gated by rows and columns, as
     in coordinate attention, behind a group norm of one channel a group; branch b is a 3x3 convolution.
-    Where `groups` does not divide the channels, their greatest common divisor serves.
+    Where `groups` does not divide the channels their greatest common divisor serves, and of fewer channels
+    than groups at least two make a group.
     Source: YOLOonMe/EMA-attention-module.
     """
 
@@ -28,13 +29,13 @@ class EMAMultiScale(Mechanism):
         range=(0.0, 1.0),
         soft=True,
         goals=("emphasise important positions", "gather several scales"),
-        params=lambda c: 10 * (c // 8) ** 2 + 4 * (c // 8),
+        params=lambda c: 10 * (c // divisor(32, c)) ** 2 + 4 * (c // divisor(32, c)),
         site="residual",
     )
 
-    def __init__(self, channels: int, groups: int = 8) -> None:
+    def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
-        self.groups = math.gcd(groups, channels)
+        self.groups = divisor(groups, channels)
         width = channels // self.groups
         self.reduce = nn.Conv2d(width, width, 1)
         self.norm = nn.GroupNorm(width, width)
@@ -60,3 +61,8 @@ class EMAMultiScale(Mechanism):
 def shares(x: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 1 d"]:
     """The softmax over channels of their means."""
     return x.mean((2, 3)).softmax(1)[:, None]
+
+
+def divisor(groups: int, channels: int) -> int:
+    """How many groups, if not as many as asked for, the channels are parted into."""
+    return math.gcd(groups, channels if channels >= groups else max(channels // 2, 1))
