@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attnbench import __version__
 from attnbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from attnbench.cell import Cell
 
 USAGE = """\
 attnbench {version}: which attention mechanism is worth its cost, on which backbone, for which task
@@ -34,7 +38,9 @@ Flags: -m several cells; --cfg print the configuration and stop; --dry-run; --he
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments ask; the exit status: 0, 1 a cell failed, 2 a wrong request, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    # Shells leave the ~ of key=~/folder as it is, and Hydra's grammar refuses it.
+    words = [word.replace("=~/", f"={Path.home()}/", 1) for word in given]
     try:
         return _dispatch(words)
     except UserError as error:
@@ -95,7 +101,8 @@ def _one(words: list[str], flags: list[str]) -> int:
     cell = make(words)
     if "--cfg" in flags:
         return _configuration(cell.config)
-    console = Console(highlight=False)
+    _data_is_there([cell])
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"{cell}  [{cell.key}]", markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is None or found["status"] in ("failed", "out_of_memory"):
@@ -126,15 +133,17 @@ def _experiment(words: list[str], flags: list[str]) -> int:
     return _sweep(experiment.load(name).cells(rest), flags)
 
 
-def _sweep(cells: "list", flags: list[str]) -> int:
+def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     from rich.console import Console
 
     from attnbench import report
     from attnbench.sweep import sweep
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if "--cfg" in flags:
         return _configuration(cells[0].config)
+    if "--dry-run" not in flags:
+        _data_is_there(cells)
     if all(c.mechanism != "none" for c in cells):
         console.print("no cell with attn=none: the tables will show no differences")
     status = sweep(cells, cells[0].config.launch, console, dry="--dry-run" in flags)
@@ -142,6 +151,15 @@ def _sweep(cells: "list", flags: list[str]) -> int:
         for path in report.write(Path(cells[0].config.results)):
             console.print(f"wrote {path}", markup=False)
     return status
+
+
+def _data_is_there(cells: "Sequence[Cell]") -> None:
+    """Raise `UserError` where a cell's data are missing: before torch, not after."""
+    from attnbench import data
+
+    for cell in cells:
+        if cell.config.task.name != "profile":
+            data.present(cell.config.data)
 
 
 def _report(words: list[str], flags: list[str]) -> int:

@@ -23,13 +23,21 @@ from attnbench.validate import validate
 
 def parse(arguments: Sequence[str]) -> list[Override]:
     """Read `key=value` arguments by Hydra's grammar; raises `UserError` at the first that is none."""
-    for argument in arguments:
-        if "=" not in argument and not argument.startswith("~"):
-            raise UserError(f"'{argument}' is no setting: settings are given as key=value (see --help)")
+    parser = OverridesParser.create()
+    return [_parse(parser, argument) for argument in arguments]
+
+
+def _parse(parser: OverridesParser, argument: str) -> Override:
+    if "=" not in argument and not argument.startswith("~"):
+        raise UserError(f"'{argument}' is no setting: settings are given as key=value (see --help)")
     try:
-        return OverridesParser.create().parse_overrides(list(arguments))
-    except HydraException as error:
-        raise UserError(str(error).splitlines()[0]) from None
+        return parser.parse_override(argument)
+    except HydraException:
+        key, _, value = argument.partition("=")
+        quoted = f"'{key}=\"{value}\"'"
+        raise UserError(
+            f"{argument}: Hydra's grammar cannot read it; special signs need quotes: {quoted}"
+        ) from None
 
 
 def expand(arguments: Sequence[str]) -> list[list[str]]:

@@ -105,12 +105,14 @@ def _measure(
 ) -> None:
     config = cell.config
     task = tasks.load(config)
+    dataset = None
+    if config.task.name != "profile":  # first, so that missing data are missed at once
+        dataset = data.load(config.data, device, config.hardware.workers)
     network = build(cell, task).to(device)
     if group.first:
         measured.cost = _profile(cell, task, network, device)
-    if config.task.name == "profile":
+    if dataset is None:
         return
-    dataset = data.load(config.data, device, config.hardware.workers)
     measured.checksum = dataset.checksum
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format

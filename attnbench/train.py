@@ -231,6 +231,8 @@ def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group
     meter = task.meter(device)
     batches = split.batches(2 * config.recipe.batch_size, rank=group.rank, world=group.world)
     for images, targets in formatted(batches, config):
+        if not len(targets):  # a process that a small last batch leaves without images
+            continue
         with autocast(config.recipe.precision, device):
             outputs = network(images)
         meter.update(outputs, targets)

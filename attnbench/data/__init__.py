@@ -53,6 +53,15 @@ def root(data: Data) -> Path:
     return Path(data.root).expanduser()
 
 
+def present(data: Data) -> None:
+    """Raise `UserError` at once, without torch, where the folder that holds the set is not there."""
+    if (data.source or data.name) != "scenes" and not data.download and not root(data).is_dir():
+        raise UserError(
+            f"data.root={data.root}: no such folder; data set '{data.name}' is looked for there "
+            "(data.download=true lets torchvision fetch what it can)"
+        )
+
+
 def options(data: Data, **known: Any) -> dict[str, Any]:
     """`data.options` over their defaults; raises `UserError` for an unknown name or another type.
 
