@@ -17,9 +17,9 @@ class AttentionGate(Mechanism):
     """y = BN(W (a x)), a = up(sigmoid(w relu(T x + up(P s)))): T has stride `factor`, s is the gating signal.
 
     In a U-Net x is a skip connection and s the decoder's coarser map: `forward(x, s)`. Where a network
-    hands over x alone, s is x itself, averaged over 2x2 positions unless P has a stride. `signal` is the signal's number of
-    channels, if not x's; `hidden` that of T x, None being half of x's. Maps are resized bilinearly,
-    without aligned corners.
+    hands over x alone, s is x itself, averaged over 2x2 positions unless P has a stride. `signal` is the
+    signal's number of channels, if not x's; `hidden` that of T x, None being half of x's. Maps are
+    resized bilinearly, without aligned corners.
 
     `variant="classification"` is the gate of AG-Sononet: P is as T and has no bias, there are no W and norm,
     and a = (z - min z) / sum (z - min z) over the map's positions, all equal where z is. The authors
@@ -87,12 +87,12 @@ class AttentionGate(Mechanism):
             raise UserError(
                 f"attention_gate: built for a gating signal of {self.signal} channels, but none came"
             )
-        return F.avg_pool2d(x, [min(2, n) for n in x.shape[2:]])
+        return x if self.phi.stride[0] > 1 else F.avg_pool2d(x, [min(2, n) for n in x.shape[2:]])
 
     def g(self, x: Float[Tensor, "b c h w"], signal: Tensor | None = None) -> Float[Tensor, "b 1 h w"]:
         if min(x.shape[2:]) < self.factor:
             raise UserError(
-                f"attention_gate: factor={self.factor} is more than a map of {tuple(x.shape[2:])} has"
+                f"attention_gate: factor={self.factor} is more than a map of {x.shape[2]}x{x.shape[3]} has"
             )
         signal = self.gating(x) if signal is None else signal
         near = self.theta(x)
