@@ -43,13 +43,12 @@ class GCT(Mechanism):
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
-        wide = torch.promote_types(x.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(x, int(self.mode[1]), (2, 3), keepdim=True, dtype=wide)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.mode == "l2":
-            e = self.alpha * (norm.square() + self.eps).sqrt()
+            e = self.alpha * ((wide * wide).sum((2, 3), keepdim=True) + self.eps).sqrt()
             n = e * (e.square().mean(1, keepdim=True) + self.eps).rsqrt()
         else:
-            e = self.alpha * norm
+            e = self.alpha * wide.abs().sum((2, 3), keepdim=True)
             n = e / (e.abs().mean(1, keepdim=True) + self.eps)
         return (1 + torch.tanh(self.gamma * n + self.beta)).to(x.dtype)
 
