@@ -77,3 +77,11 @@ def test_a_position_attends_to_110_means():
 
     case = checks.Case(APNB, channels=16)
     assert case.trained().g(case.x()).shape == (2, 35, 110)
+
+
+def test_wide_maps_and_narrow_ones_take_different_ways_to_the_same():
+    from attnbench import checks
+    from attnbench.mechanisms.spatial.apnb import APNB
+
+    for channels in (16, 112):
+        checks.equation(checks.Case(APNB, channels=channels))

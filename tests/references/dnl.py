@@ -34,3 +34,14 @@ def test_at_the_start_each_position_gets_the_same_from_the_others():
     added = case.fresh().double()(case.x()) - case.x()
     torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added), rtol=0, atol=1e-12)
     assert added.abs().max() > 0
+
+
+def test_large_maps_give_what_small_ones_give_by_another_way(monkeypatch):
+    from attnbench import checks
+    from attnbench.mechanisms.spatial import dnl
+
+    case = checks.Case(dnl.DNL, channels=16)
+    expected = case.trained()(case.x())
+    monkeypatch.setattr(dnl, "MANY", 1)
+    torch.testing.assert_close(case.trained()(case.x()), expected)
+    checks.equation(case)

@@ -12,9 +12,9 @@ class A2(Mechanism):
     """x + W (A softmax_positions(B)^T) softmax_descriptors(V), with A, B, V three projections of x.
 
     g, what each position receives from each other, is the product of both softmaxes; forward never makes
-    it: it gathers x itself and projects the few descriptors instead of all positions, which is exact as
-    the weights of either softmax add up to one. No code of the authors is public; the expansion and the
-    shortcut are the paper's. Source of the layer's shapes: nguyenvo09/Double-Attention-Network.
+    it: on large maps it gathers x itself and projects the few descriptors instead of all positions, which
+    is exact as the weights of either softmax add up to one. No code of the authors is public; the
+    expansion and the shortcut are the paper's. Shapes: nguyenvo09/Double-Attention-Network.
     """
 
     card = Card(
@@ -52,6 +52,9 @@ class A2(Mechanism):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         taken, given = self.maps(x)
+        if given.shape[2] <= x.shape[1]:  # so few positions that to project descriptors is more work
+            z = self.feature(x).flatten(2) @ taken.transpose(1, 2) @ given
+            return (x + self.expand(z.unflatten(2, x.shape[2:]))).to(x.dtype)
         descriptors = taken @ x.flatten(2).transpose(1, 2)
         for layer in (self.feature, self.expand):
             descriptors = F.linear(descriptors, layer.weight.flatten(1), layer.bias)

@@ -16,7 +16,8 @@ class APNB(Mechanism):
 
     q = relu(BN(W x)), k the same map pooled to 1, 9, 36 and 64 means, v = W_v x pooled alike. W_c starts
     at zero: the context, not the fusion, is nothing at first. A's rows and all means add up to one,
-    so forward takes v, W_c and its half of W_f on the 110 tokens instead of all positions, which is exact.
+    so on wide maps forward takes v, W_c and its half of W_f on the 110 tokens instead of all positions,
+    which is exact.
     Source: MendelXu/ANN.
     """
 
@@ -61,12 +62,15 @@ class APNB(Mechanism):
         return self.dropout(self.fuse(torch.cat([context, x], 1)))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        g = self.g(x)
+        if x.shape[1] < g.shape[2]:  # so few channels that to take them on the tokens is more work
+            return self.f(g, x)
         of_context, of_x = self.fuse.conv.weight.chunk(2, 1)
         tokens = pyramid(x, self.sizes).transpose(1, 2)
         for layer in (self.value, self.context):
             tokens = F.linear(tokens, layer.weight.flatten(1), layer.bias)
         tokens = F.linear(tokens, of_context.flatten(1)).transpose(1, 2)
-        context = (tokens @ self.g(x).to(tokens.dtype).transpose(1, 2)).view(x.shape)
+        context = (tokens @ g.to(tokens.dtype).transpose(1, 2)).view(x.shape)
         return self.dropout(self.fuse.finish(F.conv2d(x, of_x, self.fuse.conv.bias) + context))
 
 

@@ -8,6 +8,8 @@ from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.precision import full_precision
 from attnbench.mechanisms.sdpa import attend
 
+MANY = 1024  # positions, from which on P is not worth writing down
+
 
 class DNL(Mechanism):
     """x + gamma P v + u v: P = softmax(q' · k' / (sqrt(d) T)) over positions, u = softmax(w · x), v = W x.
@@ -15,7 +17,7 @@ class DNL(Mechanism):
     q', k' lack their mean over the map, c // reduction wide; T is `temperature` (the authors' 0.05 for
     Cityscapes and detection, 0.1 elsewhere); u is the same for all positions. gamma starts at zero: only
     the unary term stands at the start. g has P's rows, and u as the last. forward centres q alone, as the
-    mean of k adds the same to all scores of a query, and never makes P.
+    mean of k adds the same to all scores of a query, and on large maps never makes P.
     Source: yinmh17/DNL-Semantic-Segmentation.
     """
 
@@ -63,6 +65,8 @@ class DNL(Mechanism):
         return (x + (self.gamma * pairwise + unary).unflatten(2, x.shape[2:])).to(x.dtype)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if x.shape[2] * x.shape[3] < MANY:
+            return self.f(self.g(x), x)
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
         pairwise = attend(query - query.mean(2, keepdim=True), key, value, self.scale)
         weights = self.unary(x).flatten(2).softmax(2)
