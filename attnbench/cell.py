@@ -14,6 +14,7 @@ from attnbench.config import Config
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")
+SHARED_BY_ALL = (f"{mechanisms.__name__}.base",)  # a change to it is a new PROTOCOL
 NOT_COMPARED = ("attn", "site", "seed")
 
 
@@ -63,8 +64,10 @@ class Cell:
 
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of the mechanism's code."""
-        return code_digest(mechanisms.entry(self.mechanism).path)
+        """Fingerprint of the mechanism's code: its file, and what that imports of the zoo's shared parts."""
+        first, *others = sources(mechanisms.entry(self.mechanism).path)
+        own = code_digest(first)
+        return fingerprint({"own": own, "shared": sorted(map(code_digest, others))}) if others else own
 
     @cached_property
     def key(self) -> str:
@@ -142,6 +145,23 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the content's sha256, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def sources(path: Path) -> tuple[Path, ...]:
+    """A mechanism's file and the files of `attnbench.mechanisms` that it imports, but for what all share."""
+    found, rest = [path], [path]
+    while rest:
+        tree = ast.parse(rest.pop().read_text(encoding="utf-8"))
+        names = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        for name in names:
+            if not name.startswith(f"{mechanisms.__name__}.") or name in SHARED_BY_ALL:
+                continue
+            file = mechanisms.HERE.joinpath(*name.split(".")[2:]).with_suffix(".py")
+            if file.is_file() and file not in found:
+                found.append(file)
+                rest.append(file)
+    return tuple(found)
 
 
 @cache

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from attnbench.cell import Cell, code_digest, settled
+from attnbench import mechanisms
+from attnbench.cell import Cell, code_digest, settled, sources
 from attnbench.sweep.experiment import cell
 
 
@@ -96,6 +97,16 @@ def test_digest_sees_code_but_no_comment_docstring_or_layout(tmp_path: Path):
         (tmp_path / f"{name}.py").write_text(text)
         digests[name] = code_digest(tmp_path / f"{name}.py")
     assert digests["a"] == digests["b"] != digests["c"]
+
+
+def test_digest_sees_the_shared_parts_that_a_mechanism_imports():
+    def names(mechanism: str) -> list[str]:
+        return [path.name for path in sources(mechanisms.entry(mechanism).path)]
+
+    assert names("se") == ["se.py"]
+    assert names("sk")[0] == "sk.py"
+    assert {"_convolution.py", "norm.py"} <= set(names("sk"))
+    assert cell(["attn=sk"]).digest != code_digest(mechanisms.entry("sk").path)
 
 
 def test_record_holds_no_path_of_this_machine():
