@@ -67,6 +67,13 @@ def weighted_sum(parts: Sequence[Tensor], weights: Float[Tensor, "b m d 1 1"]) -
     return y
 
 
+def mixture(parts: Sequence[Tensor], weights: Float[Tensor, "b m d 1 1"]) -> Float[Tensor, "b d h w"]:
+    """`weighted_sum` for weights that sum to one: of two maps in one step instead of two."""
+    if len(parts) == 2:
+        return torch.lerp(parts[1], parts[0], weights[:, 0])
+    return weighted_sum(parts, weights)
+
+
 class Kernels(nn.Module):
     """Several kernels of one geometry; each image is convolved with its own mixture of them.
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, unknown
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like, weighted_sum
+from attnbench.mechanisms.branch._convolution import Replacement, like, mixture, weighted_sum
 from attnbench.mechanisms.norm import PooledBatchNorm
 
 POOLS = ("after", "before", "none")
@@ -70,11 +70,11 @@ class ResNeSt(Replacement):
         return self.choose(self.split(x))
 
     def f(self, g: Tensor, x: Tensor) -> Tensor:
-        return self.fuse(g, self.split(x))
+        return self.shrink(weighted_sum(self.split(x).chunk(self.radix, 1), g))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         splits = self.split(x)
-        return self.fuse(self.choose(splits), splits)
+        return self.shrink(mixture(splits.chunk(self.radix, 1), self.choose(splits)))
 
     def split(self, x: Tensor) -> Float[Tensor, "b rd i j"]:
         x = self.pool(x) if self.pool is not None and self.pool_first else x
@@ -87,6 +87,5 @@ class ResNeSt(Replacement):
         gate = logits.softmax(1) if self.radix > 1 else logits.sigmoid()
         return gate.flatten(2, 3).to(splits.dtype)
 
-    def fuse(self, g: Tensor, splits: Tensor) -> Tensor:
-        y = weighted_sum(splits.chunk(self.radix, 1), g)
+    def shrink(self, y: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d i j"]:
         return self.pool(y) if self.pool is not None and not self.pool_first else y

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like, weighted_sum
+from attnbench.mechanisms.branch._convolution import Replacement, like, mixture, weighted_sum
 from attnbench.mechanisms.norm import PooledBatchNorm
 
 
@@ -68,7 +68,7 @@ class SK(Replacement):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         views = self.look(x)
-        return weighted_sum(views, self.choose(views))
+        return mixture(views, self.choose(views))
 
     def look(self, x: Tensor) -> list[Tensor]:
         """The map in each receptive field, (b, d, i, j) each."""

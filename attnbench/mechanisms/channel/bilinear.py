@@ -50,9 +50,9 @@ class Bilinear(Mechanism):
             mean = torch.cat([gram.diagonal(-k, 1, 2) for k in range(narrow)], 1)
             products = torch.cat([p[:, k:] * p[:, : narrow - k] for k in range(narrow)], 1)
             gate = self.inner(mean[:, :, None, None]) * self.outer(products)
-        return gate.sigmoid().to(x.dtype)
+        return gate.sigmoid_().to(x.dtype)
 
 
 def layer(inputs: int, outputs: int) -> nn.Sequential:
     """A 1x1 convolution with bias, BN and ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1), PooledBatchNorm(outputs), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1), PooledBatchNorm(outputs), nn.ReLU(inplace=True))

@@ -61,14 +61,14 @@ class Enc(Mechanism):
         self.logits: Tensor | None = None
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
-        encoders = self.encoding(self.norm(self.project(x)).relu().flatten(2))
+        encoders = self.encoding(self.norm(self.project(x)).relu_().flatten(2))
         with torch.autocast(x.device.type, enabled=False):
             e = self.combine(self.code_norm(encoders).relu(), 1)
         self.logits = self.contains(e) if self.contains is not None and self.training else None
         return self.excite(e).sigmoid()[:, :, None, None].to(x.dtype)
 
     def f(self, g: Tensor, x: Tensor) -> Tensor:
-        return torch.addcmul(x, x, g).relu()
+        return torch.addcmul(x, x, g).relu_()
 
     def loss(self, targets: Tensor) -> Tensor | None:
         """The SE-loss of the last training pass; classes outside 0 … classes - 1 are absent (ignored)."""

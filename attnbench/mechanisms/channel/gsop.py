@@ -131,7 +131,7 @@ class ChannelGate(nn.Module):
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
-        v = self.norm(self.project(x)).relu()
+        v = self.norm(self.project(x)).relu_()
         with torch.autocast(x.device.type, enabled=False):
             return self.gate(covariance(v))[:, :, None, None].to(x.dtype)
 
@@ -189,7 +189,7 @@ class SecondOrderHead(nn.Module):
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b t"]:
-        v = self.norm(self.project(x)).relu()
+        v = self.norm(self.project(x)).relu_()
         with torch.autocast(x.device.type, enabled=False):
             root = square_root(covariance(v), self.iterations)
         rows, columns = torch.tril_indices(*root.shape[1:], device=x.device)
