@@ -1,4 +1,4 @@
-"""Double attention: gather features of the whole map into a few descriptors, then hand them out to positions."""
+"""Double attention: gather features of the whole map into a few descriptors, hand them out to positions."""
 
 import torch
 import torch.nn.functional as F

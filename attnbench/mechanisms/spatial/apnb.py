@@ -66,10 +66,7 @@ class APNB(Mechanism):
         if x.shape[1] < g.shape[2]:  # so few channels that to take them on the tokens is more work
             return self.f(g, x)
         of_context, of_x = self.fuse.conv.weight.chunk(2, 1)
-        tokens = pyramid(x, self.sizes).transpose(1, 2)
-        for layer in (self.value, self.context):
-            tokens = F.linear(tokens, layer.weight.flatten(1), layer.bias)
-        tokens = F.linear(tokens, of_context.flatten(1)).transpose(1, 2)
+        tokens = carried(pyramid(x, self.sizes), self.value, self.context, of_context)
         context = (tokens @ g.to(tokens.dtype).transpose(1, 2)).view(x.shape)
         return self.dropout(self.fuse.finish(F.conv2d(x, of_x, self.fuse.conv.bias) + context))
 
@@ -78,3 +75,13 @@ class APNB(Mechanism):
 def likeness(q: Float[Tensor, "b d n"], k: Float[Tensor, "b d m"]) -> Float[Tensor, "b n m"]:
     """softmax(q · k / sqrt(d)) over the keys."""
     return (q.transpose(1, 2) @ (k * q.shape[1] ** -0.5)).softmax(2)
+
+
+def carried(
+    means: Float[Tensor, "b c tokens"], value: nn.Conv2d, context: nn.Conv2d, of_context: Tensor
+) -> Float[Tensor, "b d tokens"]:
+    """Means through the layers that positions would otherwise pass after them, and a part of the fusion."""
+    tokens = means.transpose(1, 2)
+    for layer in (value, context):
+        tokens = F.linear(tokens, layer.weight.flatten(1), layer.bias)
+    return F.linear(tokens, of_context.flatten(1)).transpose(1, 2)
