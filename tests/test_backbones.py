@@ -18,13 +18,19 @@ from tests.networks import GatedConv, backbone, liven, twin
 SMALL = (3, 32, 32)
 
 
-def branches(blocks: list[int], convs: int, more_convs: int, bottleneck: bool = False) -> dict[str, int]:
-    """Places of a network of residual blocks: `convs` convolutions a block and some more elsewhere."""
+def branches(
+    blocks: list[int], convs: int, more_convs: int, bottleneck: bool = False, image: bool = True
+) -> dict[str, int]:
+    """Places of a network of residual blocks: `convs` convolutions a block and some more elsewhere.
+
+    `image`: the network's first convolution is named as the place before which the image arrives.
+    """
     total, stages = sum(blocks), len(blocks)
     return {
         **{"residual": total, "conv": total, "inner": total, "deep": total - blocks[0]},
         **{"stage": stages, "between": stages - 1, "late": 1, "last_block": stages},
         **({"bottleneck": stages - 1 + blocks[-1]} if bottleneck else {}),
+        **({"input": 1} if image else {}),
         "every_conv": convs * total + more_convs,
     }
 
@@ -44,7 +50,7 @@ def without(places: dict[str, int], *sites: str) -> dict[str, int]:
 
 
 VIT = {"residual": 11, "stage": 1, "late": 1, "last_block": 1}
-ATTENTION = {"residual": 6, "conv": 6, "stage": 4, "between": 3, "late": 1}
+ATTENTION = {"residual": 6, "conv": 6, "stage": 4, "between": 3, "late": 1, "input": 1}
 PLACES = {
     **{f"resnet{6 * n + 2}": branches([n] * 3, 2, 1) for n in (1, 3, 5, 9, 18)},
     "wrn_28_10": branches([4] * 3, 2, 1 + 3),
@@ -54,10 +60,10 @@ PLACES = {
     "resnet101": branches([3, 4, 23, 3], 3, 1 + 4, bottleneck=True),
     "resnet152": branches([3, 8, 36, 3], 3, 1 + 4, bottleneck=True),
     "resnext50_32x4d": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
-    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True),
-    "densenet121": without(branches([6, 12, 24, 16], 2, 1 + 3), "late"),
-    "convnext_tiny": branches([3, 3, 9, 3], 1, 1 + 3) | {"depthwise": 18},
-    "swin_tiny": without(branches([2, 2, 6, 2], 0, 0), "conv", "inner", "every_conv"),
+    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False),
+    "densenet121": without(branches([6, 12, 24, 16], 2, 1 + 3, image=False), "late"),
+    "convnext_tiny": branches([3, 3, 9, 3], 1, 1 + 3, image=False) | {"depthwise": 18},
+    "swin_tiny": without(branches([2, 2, 6, 2], 0, 0, image=False), "conv", "inner", "every_conv"),
     "vit_tiny_patch16_224": VIT,
     "deit3_small": VIT,
     "vgg16_bn": {"stage": 5, "between": 4, "late": 1, "conv": 13, "every_conv": 13},
