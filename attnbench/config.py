@@ -149,6 +149,7 @@ class Cost:
 
     input: int | None = None  # height and width, px; null: the data's
     counters: bool = True  # multiply-adds, element-wise work, activations
+    memory: bool = field(default=True, metadata={"neutral": True})  # peaks of inference and of training
     latency: bool = True
     rounds: int = 20  # interleaved pairs of candidate and control
     batch: int = 1

@@ -36,6 +36,7 @@ def profile(
     figures |= {"uncounted": [], "input": list(image), "peak_memory_bytes": None}
     if settings.counters:
         figures |= store.get(lambda: count(model, image), input=image)
+    if settings.memory:
         kept = store if device.type == "cpu" else Store()
         batch = settings.batch
         figures |= kept.get(lambda: _memory(model, image, batch, device), input=image, batch=batch)
