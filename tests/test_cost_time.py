@@ -141,7 +141,9 @@ def test_a_profile_is_a_record_s_cost_part(tmp_path):
 
 
 def test_what_is_not_asked_for_is_null():
-    found = cost.profile(network(), network(), IMAGE, Cost(counters=False, latency=False), Hardware())
+    found = cost.profile(
+        network(), network(), IMAGE, Cost(counters=False, memory=False, latency=False), Hardware()
+    )
     assert found["macs"] is found["elementwise"] is found["peak_memory_bytes"] is found["latency"] is None
     assert found["params"] > 0
 

@@ -18,7 +18,7 @@ from attnbench.sweep.plan import Plan, span
 from attnbench.sweep.stop import Stop
 from tests.test_train import TINY
 
-QUICK = [*TINY, "recipe.epochs=1", "data.train=64", "cost.counters=false"]
+QUICK = [*TINY, "recipe.epochs=1", "data.train=64", "cost.counters=false", "cost.memory=false"]
 
 
 def cells(folder: Path, *arguments: str, attn: tuple[str, ...] = ("none", "se")) -> list:
