@@ -116,7 +116,10 @@ class RowGate(nn.Module):
         nn.init.kaiming_normal_(self.excite.weight, mode="fan_out")
 
     def forward(self, covariance: Float[Tensor, "b d d"]) -> Float[Tensor, "b outputs"]:
-        rows = self.rows(self.norm(covariance)[..., None]).flatten(1)
+        b, dim, _ = covariance.shape
+        weight = self.rows.weight.reshape(dim, 4, dim)  # the grouped convolution as one batched product
+        rows = weight @ self.norm(covariance).permute(1, 2, 0)
+        rows = rows.permute(2, 0, 1).reshape(b, 4 * dim) + self.rows.bias
         return self.excite(F.leaky_relu(rows, self.slope)).sigmoid()
 
 
