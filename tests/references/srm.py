@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from attnbench.config import Optimizer, Site
 from attnbench.errors import UserError
+from attnbench.graft import graft
 from attnbench.mechanisms.channel.srm import SRM
+from attnbench.recipe import optimizer
 from tests.references._layers import batch_norm, sigmoid
 
 CASES = [{}]
@@ -28,6 +32,14 @@ def test_a_fresh_gate_is_one_half():
 def test_all_parameters_are_kept_from_weight_decay():
     module = SRM(8)
     assert module.no_weight_decay() == {name for name, _ in module.named_parameters()}
+
+
+def test_the_exclusion_reaches_the_optimizer():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8))
+    (module,) = graft(model, "srm", {}, Site(after=["1"]), (3, 4, 4))
+    groups = optimizer(model, Optimizer(weight_decay=0.1)).param_groups
+    free = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+    assert free == {id(p) for p in module.parameters()}
 
 
 def test_the_variance_is_that_of_large_means_too():
