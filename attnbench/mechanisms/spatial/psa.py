@@ -111,7 +111,9 @@ def paired(
     """
     (h, w), (rows, columns) = size, (2 * size[0] - 1, 2 * size[1] - 1)
     up, left = (rows - mask[0]) // 2, (columns - mask[1]) // 2
-    masks = F.pad(masks.unflatten(2, mask), (left, left, up, up)).contiguous()
+    if up or left:
+        masks = F.pad(masks.unflatten(2, mask), (left, left, up, up))
+    masks = masks.contiguous()
     area = rows * columns
     steps = (h * w * area, w * area - columns, area - 1, columns, 1)
     pairs = masks.as_strided((len(masks), h, w, h, w), steps, (h - 1) * columns + w - 1)

@@ -128,9 +128,17 @@ class SAN(Replacement):
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """BN, ReLU, 1x1 convolution without bias, BN, ReLU, 1x1 convolution."""
     return nn.Sequential(
-        *(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, hidden, 1, bias=False)),
-        *(nn.BatchNorm2d(hidden), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)),
+        *(nn.BatchNorm2d(inputs), nn.ReLU(), Mix(inputs, hidden, 1, bias=False)),
+        *(nn.BatchNorm2d(hidden), nn.ReLU(), Mix(hidden, outputs, 1)),
     )
+
+
+class Mix(nn.Conv2d):
+    """A 1x1 convolution as a product of matrices: faster where channels are few and positions many."""
+
+    def forward(self, input: Float[Tensor, "b c t n"]) -> Float[Tensor, "b d t n"]:
+        y = torch.einsum("oi,bitn->botn", self.weight[..., 0, 0], input)
+        return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
 
 def grid(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 2 h w"]:
