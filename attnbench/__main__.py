@@ -136,7 +136,7 @@ def _experiment(words: list[str], flags: list[str]) -> int:
 def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     from rich.console import Console
 
-    from attnbench import report
+    from attnbench import records, report
     from attnbench.sweep import sweep
 
     console = Console(highlight=False, soft_wrap=True)
@@ -147,8 +147,11 @@ def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     if all(c.mechanism != "none" for c in cells):
         console.print("no cell with attn=none: the tables will show no differences")
     status = sweep(cells, cells[0].config.launch, console, dry="--dry-run" in flags)
-    if "--dry-run" not in flags:
-        for path in report.write(Path(cells[0].config.results)):
+    results = Path(cells[0].config.results)
+    found = [r for r in (records.find(results, c.key) for c in cells) if r]
+    if found and "--dry-run" not in flags:
+        console.print(report.summary(found), markup=False)
+        for path in report.write(results):
             console.print(f"wrote {path}", markup=False)
     return status
 
@@ -164,6 +167,7 @@ def _data_is_there(cells: "Sequence[Cell]") -> None:
 
 def _report(words: list[str], flags: list[str]) -> int:
     from attnbench import report
+    from attnbench.report import published
 
     kinds = [w for w in words if "=" not in w]
     folders = [w.partition("=")[2] for w in words if w.startswith("results=")]
@@ -174,8 +178,8 @@ def _report(words: list[str], flags: list[str]) -> int:
     for kind in kinds:
         if kind != "published":
             raise unknown("report", kind, ["published"])
-    written = report.write_published(results) if kinds else report.write(results)
-    for path in written:
+    write = published.write if kinds else report.write
+    for path in write(results):
         print(f"wrote {path}")
     return 0
 
