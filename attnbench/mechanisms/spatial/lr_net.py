@@ -80,7 +80,8 @@ class LRNet(Replacement):
         """What the geometry of each offset, in positions, adds to all scores."""
         weight = self.key.weight
         axis = torch.arange(self.kernel, device=weight.device, dtype=weight.dtype) - self.kernel // 2
-        return self.geometry(torch.cartesian_prod(axis, axis).flip(1)).T
+        offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), 2).flatten(0, 1)
+        return self.geometry(offsets).T
 
     def padded(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
         return F.pad(x, 4 * (self.kernel // 2,))
