@@ -27,6 +27,7 @@ FAMILIES = [
     "vit_tiny_patch16_224",
     "swin_tiny",
 ]
+TRACED = ["resnet8", "mobilenetv2_100", "swin_tiny"]  # the trace runs for real, which takes its time
 NAMES = [name for name in mechanisms.entries() if name != "none"]
 FIGURES = ("macs", "elementwise", "activations")
 
@@ -60,7 +61,7 @@ def test_both_counters_count_all_of_every_family(family):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_both_counters_count_all_of_every_mechanism(family, name):
+def test_every_mechanism_is_counted_whole_by_both_counters(family, name):
     site = mechanisms.entry(name).card["site"]
     try:
         place = middle(family, site)
@@ -71,6 +72,8 @@ def test_both_counters_count_all_of_every_mechanism(family, name):
     quick = cost.count(module, image)
     assert quick["uncounted"] == []
     assert quick["macs"] + quick["elementwise"] > 0
+    if family not in TRACED:
+        return
     traced = cost.count(module, image, "fvcore")
     if name == "danet" and traced != quick:
         traced["macs"] -= zeros_that_danet_adds_on_a_cpu(*image)
@@ -78,7 +81,7 @@ def test_both_counters_count_all_of_every_mechanism(family, name):
 
 
 def zeros_that_danet_adds_on_a_cpu(channels: int, height: int, width: int) -> int:
-    """Products of the zeros that widen queries and keys for the fused kernel of CPUs, where the trace runs."""
+    """Products of the zeros that widen queries and keys for the fused kernel of a CPU: the trace runs there."""
     return (height * width) ** 2 * (channels - max(channels // 8, 1))
 
 

@@ -1,0 +1,166 @@
+"""Published costs against ours: what a paper says, what we count under its own convention, the difference.
+
+The facts are in `published.csv` beside this file: a row for each printed figure, with its source and the
+convention by which that source counts. A row may carry a reason why its figure cannot come out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnbench import mechanisms
+from attnbench.config import names
+from attnbench.errors import Impossible
+from attnbench.records import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = Path(__file__).with_name("published.csv")
+TOLERANCE = 0.01  # of multiply-adds, where the printed digits are not met
+NETWORK = ("backbone", "stem", "variant", "attn", "site", "classes", "size")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One published row: a network, its printed parameters (M) and multiply-adds (G), and how they arose."""
+
+    task: str
+    attn: str
+    options: dict[str, Any]
+    backbone: str
+    stem: str
+    variant: str
+    site: str
+    size: int
+    classes: int
+    params: str
+    macs: str
+    convention: str
+    source: str
+    url: str
+    params_exception: str
+    macs_exception: str
+
+    @property
+    def missing(self) -> str | None:
+        """What does not exist yet of its network, or None."""
+        if self.task != "cls":
+            return f"task {self.task}"
+        if self.attn not in mechanisms.entries():
+            return f"mechanism {self.attn}"
+        return None if self.backbone in names("backbone") else f"backbone {self.backbone}"
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What there is to build."""
+        return {**{name: getattr(self, name) for name in NETWORK}, "options": self.options}
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{k}={v}" for k, v in self.options.items())
+        attn = f"{self.attn}({options})" if options else self.attn
+        return f"{attn} on {self.backbone}, {self.source}"
+
+
+def facts() -> list[Fact]:
+    """All published rows."""
+    import csv
+
+    with FACTS.open(encoding="utf-8", newline="") as file:
+        return [_fact(row) for row in csv.DictReader(file)]
+
+
+def _fact(row: dict[str, str]) -> Fact:
+    import yaml
+
+    pairs = (word.partition("=") for word in row["options"].split())
+    options = {name: yaml.safe_load(value) for name, _, value in pairs}
+    values: dict[str, Any] = {**row, "options": options}
+    return Fact(**{**values, "size": int(row["size"]), "classes": int(row["classes"])})
+
+
+def equal(printed: str, ours: float) -> bool:
+    """Whether our number, printed with as many digits, is the printed one."""
+    digits = len(printed.partition(".")[2])
+    return f"{ours:.{digits}f}" == printed
+
+
+def near(printed: str, ours: float) -> bool:
+    """Whether our multiply-adds print the same, or are within the tolerance."""
+    return equal(printed, ours) or abs(ours / float(printed) - 1) <= TOLERANCE
+
+
+def our_params(fact: Fact) -> float:
+    """Our parameters, in the source's unit; imports torch."""
+    from attnbench.cost import conventions, published
+
+    return published.our_params(fact.network, conventions.parse(fact.convention))
+
+
+def our_macs(fact: Fact) -> float:
+    """Our multiply-adds, by the source's convention; imports torch."""
+    from attnbench.cost import conventions, published
+
+    return published.our_macs(fact.network, conventions.parse(fact.convention))
+
+
+def published_table() -> "pd.DataFrame":
+    """Paper says, we count, difference: a row for each fact, also of networks not implemented yet."""
+    import pandas as pd
+
+    return pd.DataFrame([_row(fact) for fact in facts()])
+
+
+def _row(fact: Fact) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "mechanism": fact.attn,
+        "options": " ".join(f"{k}={v}" for k, v in fact.options.items()),
+        "backbone": fact.backbone,
+        "variant": fact.variant,
+        "input": fact.size,
+        "source": fact.source,
+        "convention": fact.convention,
+        "parameters, paper (M)": fact.params,
+        "parameters, ours (M)": "",
+        "parameters agree": "",
+        "multiply-adds, paper (G)": fact.macs,
+        "multiply-adds, ours (G)": "",
+        "difference (%)": "",
+        "multiply-adds agree": "",
+        "note": "; ".join(filter(None, (fact.params_exception, fact.macs_exception))),
+    }
+    if fact.missing:
+        return {**row, "note": f"not implemented yet: {fact.missing}"}
+    try:
+        return {**row, **_compared(fact)}
+    except Impossible as reason:
+        return {**row, "note": str(reason)}
+
+
+def _compared(fact: Fact) -> dict[str, str]:
+    found = {}
+    if fact.params:
+        params = our_params(fact)
+        found["parameters, ours (M)"] = _like(fact.params, params)
+        found["parameters agree"] = "yes" if equal(fact.params, params) else "no"
+    if fact.macs:
+        macs = our_macs(fact)
+        found["multiply-adds, ours (G)"] = _like(fact.macs, macs)
+        found["difference (%)"] = f"{100 * (macs / float(fact.macs) - 1):+.2f}"
+        found["multiply-adds agree"] = "yes" if near(fact.macs, macs) else "no"
+    return found
+
+
+def _like(printed: str, ours: float) -> str:
+    """Our number with one digit more than was printed."""
+    return f"{ours:.{len(printed.partition('.')[2]) + 1}f}"
+
+
+def write(results: Path) -> list[Path]:
+    """Write the table as results/published.md and .csv."""
+    table = published_table()
+    head = "# Published costs against ours\n\nEach figure of ours is counted as its source counts.\n\n"
+    texts = {"md": head + table.to_markdown(index=False) + "\n", "csv": table.to_csv(index=False)}
+    for ending, text in texts.items():
+        write_whole(results / f"published.{ending}", text.encode())
+    return [results / f"published.{ending}" for ending in texts]
