@@ -108,8 +108,8 @@ def _unknown_key(key: str, part: str, at: str, here: list[str], paths: list[str]
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, DictConfig) and not node._is_none():
-        for name in node:
-            path = f"{prefix}.{name}" if prefix else str(name)
+        for name in map(str, node):
+            path = f"{prefix}.{name}" if prefix else name
             yield path
             yield from _paths(node._get_node(name), path)
 

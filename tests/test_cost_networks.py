@@ -81,7 +81,7 @@ def test_every_mechanism_is_counted_whole_by_both_counters(family, name):
 
 
 def zeros_that_danet_adds_on_a_cpu(channels: int, height: int, width: int) -> int:
-    """Products of the zeros that widen queries and keys for the fused kernel of a CPU: the trace runs there."""
+    """Products of the zeros that widen queries and keys for the CPU's fused kernel, where the trace runs."""
     return (height * width) ** 2 * (channels - max(channels // 8, 1))
 
 

@@ -78,7 +78,7 @@ def _rows(name: str) -> Iterator[dict[str, Any]]:
         except Impossible as reason:
             yield row | {"ours_ms": f"impossible: {reason}"}
             continue
-        others = {"plain": Plain(ours)} if cls.forward is not Mechanism.forward else {}
+        others: dict[str, nn.Module] = {"plain": Plain(ours)} if cls.forward is not Mechanism.forward else {}
         if name in TIMM:
             others["timm"] = TIMM[name](channels)
         yield row | _against(ours, others, image, batch)
