@@ -43,3 +43,14 @@ def test_the_readmes_mechanism_and_its_reference_agree():
     parameters = {name: value.numpy() for name, value in module.state_dict().items()}
     with torch.no_grad():
         assert np.allclose(module(x).numpy(), forward(x.numpy(), parameters, {}, training=False))
+
+
+def test_the_readmes_table_is_the_generated_one():
+    readme = (ROOT / "README.md").read_text()
+    table = (ROOT / "results" / "cls-cifar10-resnet20-short.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if " ± " in line]
+    rows = [row for row in rows if len(row) == 5]
+    assert len(rows) == 3
+    for mechanism, *cells in rows:
+        lines = [line for line in table.splitlines() if f"| {mechanism} " in line]
+        assert all(any(cell in line for line in lines) for cell in cells), mechanism
