@@ -24,11 +24,13 @@ TINY = [
     "recipe.epochs=2",
     "recipe.batch_size=32",
     "recipe.evaluate_every=1",
+    "recipe.optimizer.name=sgd",
     "recipe.optimizer.lr=0.05",
     "cost.latency=false",
     "hardware.device=cpu",
     "hardware.threads=1",
 ]
+HALF = ["recipe.precision=bf16", "recipe.optimizer.name=adamw", "recipe.optimizer.lr=0.002"]
 SOME = ["recipe.ema=0.9", "recipe.augment.mixup=0.2", "recipe.augment.cutmix=1", "recipe.clip_norm=1"]
 
 
@@ -67,7 +69,7 @@ def test_another_seed_gives_other_numbers(whole, tmp_path):
     assert numbers(run.run(tiny(tmp_path, "seed=1"))) != numbers(whole)
 
 
-@pytest.mark.parametrize("arguments", [[], SOME, ["recipe.precision=bf16", "recipe.optimizer.name=adamw"]])
+@pytest.mark.parametrize("arguments", [[], SOME, HALF])
 def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, arguments):
     straight = run.run(tiny(tmp_path / "straight", *arguments))
     broken, taken = tiny(tmp_path / "broken", *arguments), []
@@ -159,7 +161,7 @@ def test_two_processes_give_the_result_of_one(whole, tmp_path):
     assert record["provenance"]["processes"] == 2
     for one, two in zip(whole["curve"], record["curve"]):
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
-        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-2)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-3)
 
 
 def test_compiled_and_contiguous_training_measure_the_same_cell(whole, tmp_path):
