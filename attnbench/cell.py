@@ -44,7 +44,9 @@ class Cell:
     def attn(self) -> str:
         """The mechanism's name with what differs from its defaults: `se`, `se(reduction=8)`."""
         defaults = mechanisms.entry(self.mechanism).options
-        changed = [f"{k}={v}" for k, v in sorted(self.options.items()) if v != defaults.get(k)]
+        changed = [
+            f"{k}={v}" for k, v in sorted(self.options.items()) if _listed(v) != _listed(defaults.get(k))
+        ]
         return f"{self.mechanism}({', '.join(changed)})" if changed else self.mechanism
 
     @cached_property
@@ -124,6 +126,11 @@ class Cell:
         at = f" at {c['site']}" if c["site"] else ""
         where = f"{c['task']} {c['data']} {c['backbone']}"
         return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def _listed(value: Any) -> Any:
+    """The value as it comes out of a configuration, which has lists for tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def settled(settings: Any) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from attnbench.sweep.experiment import cell
 def test_label_names_only_what_differs_from_the_defaults():
     assert cell(["attn=se"]).attn == "se"
     assert cell(["attn=se", "attn.reduction=8", "attn.bias=true"]).attn == "se(reduction=8)"
+    assert cell(["attn=apnb"]).attn == "apnb"
+    assert cell(["attn=apnb", "attn.sizes=[1,2]"]).attn == "apnb(sizes=[1, 2])"
 
 
 @pytest.mark.parametrize(
