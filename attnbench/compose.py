@@ -27,6 +27,15 @@ def parse(arguments: Sequence[str]) -> list[Override]:
     return [_parse(parser, argument) for argument in arguments]
 
 
+def settings(arguments: Sequence[str]) -> list[Override]:
+    """As `parse`; raises `UserError` where a setting has several values."""
+    overrides = parse(arguments)
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line}: several values need -m (python -m attnbench -m ...)")
+    return overrides
+
+
 def _parse(parser: OverridesParser, argument: str) -> Override:
     if "=" not in argument and not argument.startswith("~"):
         raise UserError(f"'{argument}' is no setting: settings are given as key=value (see --help)")
@@ -56,9 +65,7 @@ def _variants(override: Override) -> Iterator[str]:
 @cache
 def configure(*arguments: str) -> Config:
     """The checked configuration that the arguments ask for; raises `UserError` in the user's words."""
-    overrides = parse(arguments)
-    for override in overrides:
-        _refuse_sweep(override)
+    overrides = settings(arguments)
     chosen = [o for o in overrides if _choose(o)]
     with _hydra():
         known = _compose([o.input_line or "" for o in chosen])
@@ -70,11 +77,6 @@ def configure(*arguments: str) -> Config:
         raise UserError("conf/config.yaml does not start from the schema")
     validate(config)
     return config
-
-
-def _refuse_sweep(override: Override) -> None:
-    if override.is_sweep_override():
-        raise UserError(f"{override.input_line}: several values need -m (python -m attnbench -m ...)")
 
 
 def _choose(override: Override) -> bool:

@@ -16,7 +16,7 @@ REFUSED = [
     (["recipe=shrt"], "did you mean short"),
     (["recipe.epoch=3"], "did you mean recipe.epochs"),
     (["recip=short"], "did you mean recipe"),
-    (["attn=se", "attn.reductin=8"], "did you mean attn.reduction"),
+    (["attn=se", "attn.reductin=8"], "did you mean reduction"),
     (["attn=se", "attn.reduction=eight"], "must be of type int"),
     (["attn=se", "attn.bias=3"], "must be of type bool"),
     (["seed=one"], "could not be converted to Integer"),

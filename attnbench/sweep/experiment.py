@@ -68,7 +68,7 @@ def gather(cells: Sequence[Cell]) -> list[Cell]:
 def cell(arguments: Sequence[str]) -> Cell:
     """The cell that the arguments ask for; quick for those that differ in mechanism, site or seed alone."""
     heavy = [a for a in arguments if a.partition("=")[0].partition(".")[0] not in LIGHT]
-    light = compose.parse([a for a in arguments if a not in heavy])
+    light = compose.settings([a for a in arguments if a not in heavy])
     config = compose.configure(*heavy)
     attn = dict(config.attn)
     for override in light:
