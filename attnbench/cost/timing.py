@@ -1,9 +1,9 @@
 """Latency of a candidate beside its control.
 
 Milliseconds on a shared machine do not come again; the ratio to a control that is timed in the same seconds
-does. So candidate, control and a second copy of the control take turns, in every order, and the result is the
-median of the pairwise ratios. The two copies of the control give the noise floor: a ratio nearer to 1 than
-that says nothing.
+does. So a candidate and two copies of its control take turns, in every order, and the result is the median
+over the rounds of the ratio to both copies' mean. The ratio of one copy to the other gives the noise floor: a
+ratio nearer to 1 than that says nothing.
 """
 
 import time
@@ -22,6 +22,7 @@ from attnbench.cost.machine import foreign_share, gpu_state
 from attnbench.cost.step import Conditions, Step, step
 
 STEADY = 0.02  # the coefficient of variation to reach
+BLOCKS = 5  # of consecutive rounds, whose medians must agree
 EXTENSIONS = 3  # times that the rounds are repeated at most to reach it
 SAMPLE_S = 0.005  # a sample repeats the step until it takes this long
 AGREEMENT = 0.03  # largest difference of the ratios by clock and by processor time
@@ -35,16 +36,12 @@ class Sample(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A median with its interval of at least 95 % from order statistics."""
+    """A median with its interval of at least 95 % from order statistics, and its coefficient of variation."""
 
     median: float
     low: float
     high: float
-
-    @property
-    def variation(self) -> float:
-        """Standard error of the median, as the interval gives it, over the median."""
-        return (self.high - self.low) / (2 * 1.96 * self.median)
+    variation: float
 
 
 def latency(
@@ -145,30 +142,38 @@ def _interleaved(steps: Sequence[Step], number: int, device: torch.device, round
         for order in islice(orders, rounds):
             for i in order:
                 samples[i].append(timed(steps[i], number, device))
-        if _ratios(samples[0], samples[1]).variation <= STEADY:
+        if _ratios(samples[0], samples[1:]).variation <= STEADY:
             break
     return samples
 
 
-def _ratios(a: list[Sample], b: list[Sample], clock: str = "wall") -> Interval:
-    return median([getattr(x, clock) / max(getattr(y, clock), 1e-9) for x, y in zip(a, b)])
+def _ratios(a: list[Sample], b: Sequence[list[Sample]], clock: str = "wall") -> Interval:
+    """Of each round, the time of `a` over the mean of those in `b`."""
+    below = np.mean([[getattr(s, clock) for s in samples] for samples in b], axis=0)
+    return median(np.array([getattr(s, clock) for s in a]) / np.maximum(below, 1e-9))
 
 
-def median(values: Sequence[float]) -> Interval:
-    """The median and its interval: the order statistics that enclose it in 95 of 100 samples, or all."""
+def median(values: Sequence[float] | np.ndarray) -> Interval:
+    """The median and its interval: the order statistics that enclose it in 95 of 100 samples, or all.
+
+    Its variation is the larger of two estimates: from the interval, as if the values were independent, and
+    from the medians of blocks of consecutive values, which a neighbour's load comes and goes between.
+    """
     ordered = np.sort(values)
-    rank = int(binom.ppf(0.025, len(ordered), 0.5))
-    low = max(rank - 1, 0)
-    return Interval(float(np.median(ordered)), float(ordered[low]), float(ordered[-1 - low]))
+    rank = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
+    middle, low, high = float(np.median(ordered)), float(ordered[rank]), float(ordered[-1 - rank])
+    blocks = [np.median(block) for block in np.array_split(values, min(BLOCKS, len(ordered)))]
+    spread = np.std(blocks, ddof=1) / len(blocks) ** 0.5 if len(blocks) > 1 else 0.0
+    return Interval(middle, low, high, float(max((high - low) / (2 * 1.96), spread) / middle))
 
 
 def _summary(samples: list[list[Sample]], device: torch.device) -> dict[str, Any]:
-    candidate, control, twin = samples
-    ratio, null = _ratios(candidate, control), _ratios(twin, control)
-    cpu = _ratios(candidate, control, "cpu").median if device.type == "cpu" else None
+    candidate, *controls = samples
+    ratio, null = _ratios(candidate, controls), _ratios(controls[1], controls[:1])
+    cpu = _ratios(candidate, controls, "cpu").median if device.type == "cpu" else None
     return {
         **_milliseconds("", "median_ms", candidate),
-        **_milliseconds("control_", "ms", control),
+        **_milliseconds("control_", "ms", controls[0] + controls[1]),
         "ratio": round(ratio.median, 5),
         "ratio_low": round(ratio.low, 5),
         "ratio_high": round(ratio.high, 5),
