@@ -1,5 +1,6 @@
 """ResNeSt's split attention: several groups of channels, fused channel by channel by a softmax."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -70,22 +71,23 @@ class ResNeSt(Replacement):
         return self.choose(self.split(x))
 
     def f(self, g: Tensor, x: Tensor) -> Tensor:
-        return self.shrink(weighted_sum(self.split(x).chunk(self.radix, 1), g))
+        return self.shrink(weighted_sum(self.split(x), g))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         splits = self.split(x)
-        return self.shrink(mixture(splits.chunk(self.radix, 1), self.choose(splits)))
+        return self.shrink(mixture(splits, self.choose(splits)))
 
-    def split(self, x: Tensor) -> Float[Tensor, "b rd i j"]:
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The splits, (b, d, i, j) each."""
         x = self.pool(x) if self.pool is not None and self.pool_first else x
-        return self.norm(self.conv(x)).relu_()
+        return self.norm(self.conv(x)).relu_().chunk(self.radix, 1)
 
-    def choose(self, splits: Tensor) -> Float[Tensor, "b r d 1 1"]:
-        s = splits.mean((2, 3), keepdim=True).unflatten(1, (self.radix, -1)).sum(1)
+    def choose(self, splits: tuple[Tensor, ...]) -> Float[Tensor, "b r d 1 1"]:
+        s = torch.stack([u.mean((2, 3), keepdim=True) for u in splits]).sum(0)
         logits = self.expand(self.hidden_norm(self.reduce(s)).relu())
         logits = logits.unflatten(1, (self.groups, self.radix, -1)).transpose(1, 2)
         gate = logits.softmax(1) if self.radix > 1 else logits.sigmoid()
-        return gate.flatten(2, 3).to(splits.dtype)
+        return gate.flatten(2, 3).to(splits[0].dtype)
 
     def shrink(self, y: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d i j"]:
         return self.pool(y) if self.pool is not None and not self.pool_first else y

@@ -70,16 +70,18 @@ class Fca(Mechanism):
         return torch.sigmoid(self.expand(z))[:, :, None, None]
 
     def spectrum(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c"]:
-        """One cosine coefficient a channel; averaging down is folded into the basis where sizes divide."""
-        h, w = x.shape[2:]
-        basis = self.basis
+        """One cosine coefficient a channel; the averages over small windows are folded into the basis."""
+        (h, w), basis = x.shape[2:], self.basis
+        down, right = h // self.size, w // self.size
+        last = x.is_contiguous(memory_format=torch.channels_last)
         if h % self.size or w % self.size:
             x = F.adaptive_avg_pool2d(x, self.size)
+        elif down * right > (1 if last else 16):
+            x = F.avg_pool2d(x, (down, right))
         else:
-            basis = basis.repeat_interleave(h // self.size, 1).repeat_interleave(w // self.size, 2)
-            basis = basis * (self.size**2 / (h * w))
+            basis = basis.repeat_interleave(down, 1).repeat_interleave(right, 2) / (down * right)
         weight = basis.repeat_interleave(x.shape[1] // len(basis), 0)[None]
-        if x.is_contiguous(memory_format=torch.channels_last):
+        if last:
             weight = weight.contiguous(memory_format=torch.channels_last)
         return (x * weight.to(x.dtype)).sum((2, 3))
 
