@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 FACTS = Path(__file__).with_name("published.csv")
 TOLERANCE = 0.01  # of multiply-adds, where the printed digits are not met
+LEGEND = (
+    "Parameters agree where they are equal to the last printed digit, multiply-adds where they print the "
+    "same or differ by at most 1 %, counted and scaled by each source's own convention "
+    "(attnbench/cost/conventions.py). Every disagreement has its reason in the note."
+)
 NETWORK = ("backbone", "stem", "variant", "attn", "site", "classes", "size")
 
 
@@ -109,6 +114,24 @@ def published_table() -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame([_row(fact) for fact in facts()])
+
+
+def write(results: Path) -> list[Path]:
+    """Write the table as published.md and published.csv into a folder."""
+    from attnbench.records import write_whole
+
+    table = published_table()
+    kept = table[table["parameters agree"].ne("") | table["multiply-adds agree"].ne("")]
+    agree = ["parameters agree", "multiply-adds agree"]
+    rates = (f"{c.split()[0]} {(kept[c] == 'yes').sum()} of {kept[c].ne('').sum()}" for c in agree)
+    heading = f"# Published costs against ours\n\nAgreement: {', '.join(rates)}. {LEGEND}\n\n"
+    texts = {
+        "published.md": heading + table.to_markdown(index=False, disable_numparse=True) + "\n",
+        "published.csv": table.to_csv(index=False),
+    }
+    for name, text in texts.items():
+        write_whole(results / name, text.encode())
+    return [results / name for name in texts]
 
 
 def _row(fact: Fact) -> dict[str, Any]:
