@@ -118,8 +118,6 @@ def published_table() -> "pd.DataFrame":
 
 def write(results: Path) -> list[Path]:
     """Write the table as published.md and published.csv into a folder."""
-    from attnbench.records import write_whole
-
     table = published_table()
     kept = table[table["parameters agree"].ne("") | table["multiply-adds agree"].ne("")]
     agree = ["parameters agree", "multiply-adds agree"]
@@ -177,13 +175,3 @@ def _compared(fact: Fact) -> dict[str, str]:
 def _like(printed: str, ours: float) -> str:
     """Our number with one digit more than was printed."""
     return f"{ours:.{len(printed.partition('.')[2]) + 1}f}"
-
-
-def write(results: Path) -> list[Path]:
-    """Write the table as results/published.md and .csv."""
-    table = published_table()
-    head = "# Published costs against ours\n\nEach figure of ours is counted as its source counts.\n\n"
-    texts = {"md": head + table.to_markdown(index=False) + "\n", "csv": table.to_csv(index=False)}
-    for ending, text in texts.items():
-        write_whole(results / f"published.{ending}", text.encode())
-    return [results / f"published.{ending}" for ending in texts]
