@@ -8,7 +8,7 @@ from torch import nn
 from attnbench.config import Optimizer, Site
 from attnbench.errors import UserError
 from attnbench.graft import graft
-from attnbench.mechanisms.channel.srm import SRM
+from attnbench.mechanisms.channel.srm import SRM, Moments
 from attnbench.recipe import optimizer
 from tests.references._layers import batch_norm, sigmoid
 
@@ -47,6 +47,12 @@ def test_the_variance_is_that_of_large_means_too():
     module.styles.data[:, 1] = 1
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(module.g(x + 300), module.g(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(4, 3), (1, 2), (1, 1)])
+def test_the_moments_have_the_gradients_of_their_differences(size):
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(Moments.apply, x)
 
 
 def test_one_position_has_no_deviation_and_stays_finite():

@@ -1,5 +1,7 @@
 """Style-based Recalibration: weigh each channel by its own mean and standard deviation."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -39,11 +41,26 @@ class SRM(Mechanism):
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(torch.promote_types(x.dtype, torch.float32))
-            mean = wide.mean((2, 3), keepdim=True)
-            positions = x.shape[2] * x.shape[3]
-            unbiased = positions / max(positions - 1, 1)
-            deviation = ((wide - mean).square().mean((2, 3), keepdim=True) * unbiased + 1e-5).sqrt()
+            mean, variance = Moments.apply(x)
             first, second = self.styles[:, :, None, None].unbind(1)
-            z = self.norm(first * mean + second * deviation)
+            z = self.norm(first * mean + second * (variance + 1e-5).sqrt())
         return z.sigmoid().to(x.dtype)
+
+
+class Moments(torch.autograd.Function):
+    """Mean and unbiased variance of each map, (b, c, 1, 1), in float32 at least, in few passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+        ctx.save_for_backward(x, mean)
+        ctx.freedom = max(x.shape[2] * x.shape[3] - 1, 1)
+        return mean, (x - mean).square_().sum((2, 3), keepdim=True) / ctx.freedom
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        x, mean = ctx.saved_tensors
+        slope = of_variance * (2 / ctx.freedom)
+        level = of_mean / (x.shape[2] * x.shape[3]) - slope * mean
+        return torch.addcmul(level, x.to(mean.dtype), slope).to(x.dtype)
