@@ -161,7 +161,7 @@ def _data_is_there(cells: "Sequence[Cell]") -> None:
     from attnbench import data
 
     for cell in cells:
-        if cell.config.task.name != "profile":
+        if cell.config.task.trains:
             data.present(cell.config.data)
 
 

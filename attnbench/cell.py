@@ -52,16 +52,16 @@ class Cell:
     @cached_property
     def impossible(self) -> str | None:
         """Why it has no meaning, as far as names alone can tell."""
-        if self.mechanism == "none" or self.site in self.config.backbone.sites:
+        if self.mechanism == "none" or self.site in self.config.sites:
             return None
-        known = ", ".join(self.config.backbone.sites)
+        known = ", ".join(self.config.sites)
         return f"{self.config.backbone.name} has no site '{self.site}' (it has: {known})"
 
     @cached_property
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if self.config.task.name == "profile" else (*NOT_COMPARED, "cost")
+        apart = NOT_COMPARED if not self.config.task.trains else (*NOT_COMPARED, "cost")
         return fingerprint({k: v for k, v in self._identity.items() if k not in apart})
 
     @cached_property
@@ -81,13 +81,14 @@ class Cell:
         config = {k: v for k, v in settled(self.config).items() if k not in NOT_IDENTITY}
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("root", "download")}
         config["backbone"] = {k: v for k, v in config["backbone"].items() if k != "sites"}
+        config["task"] = {k: v for k, v in config["task"].items() if k != "sites"}
         # The control is the same wherever it would have stood.
         config["site"] = None if self.mechanism == "none" else self._where()
         return {**config, "protocol": PROTOCOL}
 
     def _where(self) -> dict[str, Any]:
         """The site by what it matches, so that renaming it in a file changes nothing."""
-        site = self.config.backbone.sites.get(self.site)
+        site = self.config.sites.get(self.site)
         return {"name": self.site} if site is None else asdict(site)
 
     def coordinates(self) -> dict[str, Any]:

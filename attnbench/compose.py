@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from attnbench import mechanisms
+from attnbench import data, mechanisms
 from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
 from attnbench.validate import validate
@@ -75,6 +75,7 @@ def configure(*arguments: str) -> Config:
         config = OmegaConf.to_object(_compose(arguments))
     if not isinstance(config, Config):
         raise UserError("conf/config.yaml does not start from the schema")
+    config.data.classes = data.classes(config.data, config.task.name)
     validate(config)
     return config
 

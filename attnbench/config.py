@@ -1,6 +1,6 @@
 """Every setting, its type and its default. YAML under `conf/` gives values; nothing else defines names."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ class Site:
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
 
+    def within(self, prefix: str) -> "Site":
+        """The same site of a network that is a part, of that dotted prefix, of another."""
+        after, before, instead = (
+            [prefix + p for p in patterns] for patterns in (self.after, self.before, self.instead)
+        )
+        return replace(self, after=after, before=before, instead=instead)
+
 
 @dataclass
 class Backbone:
@@ -68,9 +75,10 @@ class Data:
     source: str | None = None  # the file under attnbench/data that reads it; null: the one of that name
     root: str | None = None  # folder that holds the set
     download: bool = False  # let torchvision fetch what is missing
-    size: int = 32  # height and width of the images that the network sees, px
+    size: int = 32  # height of the images that the network sees, px
+    width: int | None = field(default=None, metadata={"neutral": None})  # px; null: as high
     channels: int = 3
-    classes: int = 10
+    classes: int = 10  # 0: as many as the set has for the task
     train: int | None = None  # images to use of each split; null: all
     val: int | None = None
     test: int | None = None
@@ -78,6 +86,11 @@ class Data:
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
     options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that the network sees."""
+        return self.channels, self.size, self.width or self.size
 
 
 @dataclass
@@ -141,13 +154,18 @@ class Task:
 
     name: str = "???"
     options: dict[str, Any] = field(default_factory=dict)
+    # Places in what the task builds around the backbone, such as its head: patterns from the network's top.
+    sites: dict[str, Site] = field(default_factory=dict, metadata={"neutral": {}})
+    encoder: str = field(default="", metadata={"neutral": ""})  # the backbone's name in that network
+    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
 class Cost:
     """What is measured of a cell's network beside its accuracy."""
 
-    input: int | None = None  # height and width, px; null: the data's
+    input: int | None = None  # height, px; null: the data's
+    width: int | None = field(default=None, metadata={"neutral": None})  # px; null: as high, or the data's
     counters: bool = True  # multiply-adds, element-wise work, activations
     memory: bool = field(default=True, metadata={"neutral": True})  # peaks of inference and of training
     latency: bool = True
@@ -208,6 +226,20 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Where attention can stand: the task's own sites, and the backbone's within the task's network."""
+        prefix = f"{self.task.encoder}." if self.task.encoder else ""
+        inner = {name: site.within(prefix) for name, site in self.backbone.sites.items()}
+        return {**inner, **self.task.sites}
+
+    @property
+    def cost_image(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that costs are measured on."""
+        if self.cost.input is None:
+            return self.data.image
+        return self.data.channels, self.cost.input, self.cost.width or self.cost.input
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Config":

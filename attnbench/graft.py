@@ -28,7 +28,7 @@ def graft(
     mechanism: str | type[Mechanism],
     options: Mapping[str, Any],
     site: Site,
-    image: tuple[int, int, int],
+    image: tuple[int, ...],
     seed: int = 0,
 ) -> list[Mechanism]:
     """Put the mechanism at every place of the site; the new modules, each once, in the order they run.
@@ -54,7 +54,7 @@ def graft(
     return list(dict.fromkeys(built))
 
 
-def places(model: nn.Module, site: Site, image: tuple[int, int, int]) -> list[Place]:
+def places(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Place]:
     """The places of a site, in the order they run, as seen in a dry run on one black image.
 
     A stage is a set of places with maps of equal size, counted in the order of their first appearance; for

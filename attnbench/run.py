@@ -106,8 +106,8 @@ def _measure(
     config = cell.config
     task = tasks.load(config)
     dataset = None
-    if config.task.name != "profile":  # first, so that missing data are missed at once
-        dataset = data.load(config.data, device, config.hardware.workers)
+    if config.task.trains:  # first, so that missing data are missed at once
+        dataset = data.load(config.data, device, config.hardware.workers, config.task.name)
     network = build(cell, task).to(device)
     if group.first:
         measured.cost = _profile(cell, task, network, device)
@@ -137,26 +137,28 @@ def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
     """The cell's network: the backbone from the seed, then the mechanisms, from a stream of their own."""
     config = cell.config
     torch.manual_seed(config.seed)
-    network = (task or tasks.load(config)).network()
+    task = task or tasks.load(config)
+    network = task.network()
     if cell.mechanism != "none":
-        site = config.backbone.sites[cell.site]
-        image = (config.data.channels, config.data.size, config.data.size)
-        graft.graft(network, cell.mechanism, cell.options, site, image, seed=config.seed)
+        site = config.sites[cell.site]
+        graft.graft(network, cell.mechanism, cell.options, site, task.shape, seed=config.seed)
     return network
 
 
 def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.device) -> dict[str, Any]:
     config = cell.config
-    side = config.cost.input or config.data.size
-    image = (config.data.channels, side, side)
     control = network
     if cell.mechanism != "none" and (config.cost.latency or config.cost.throughput):
         torch.manual_seed(config.seed)
         control = task.network().to(device)
-    what = {"task": asdict(config.task), "backbone": asdict(config.backbone), "classes": config.data.classes}
+    what: dict[str, Any] = {
+        "task": asdict(config.task),
+        "backbone": asdict(config.backbone),
+        "classes": config.data.classes,
+    }
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
-    return cost.profile(network, control, image, config.cost, config.hardware, store)
+    return cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
 
 
 def _check_sizes(config: Config, images: int, steps: int, group: Group) -> None:

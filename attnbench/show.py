@@ -40,9 +40,9 @@ def cost_tree(cell: "Cell") -> int:
     """Print the cost of a cell's network by part; the exit status."""
     from rich.console import Console
 
-    from attnbench import cost
+    from attnbench import cost, tasks
     from attnbench.run import build
 
-    side = cell.config.cost.input or cell.config.data.size
-    cost.show(build(cell), (cell.config.data.channels, side, side), Console())
+    task = tasks.load(cell.config)
+    cost.show(build(cell, task), task.cost_shape, Console())
     return 0

@@ -29,7 +29,7 @@ class Spot:
     place: Place
 
 
-def observe(model: nn.Module, site: Site, image: tuple[int, int, int]) -> list[Spot]:
+def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
     """The spots of a site in the order they run, from a dry run on one black image (channels, height, width).
 
     Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map.
@@ -130,7 +130,7 @@ def _runs(model: nn.Module, name: str, how: str) -> str:
 
 
 def _dry_run(
-    model: nn.Module, named: list[tuple[str, str]], image: tuple[int, int, int]
+    model: nn.Module, named: list[tuple[str, str]], image: tuple[int, ...]
 ) -> dict[str, tuple[Shape, Shape]]:
     """Shapes of what arrives at and what leaves each place, by name, in the order they run."""
     seen: dict[str, tuple[Shape, Shape]] = {}
@@ -176,7 +176,7 @@ def _shape(name: str, x: Any = None, *rest: Any) -> Shape:
     return tuple(x.shape)
 
 
-def _map(name: str, shape: Shape, site: Site, image: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
+def _map(name: str, shape: Shape, site: Site, image: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
     """Channels and (height, width) of the map that a tensor of that shape holds in the site's layout."""
     if len(shape) == 4 and site.layout == Layout.BCHW:
         return shape[1], (shape[2], shape[3])
@@ -187,9 +187,9 @@ def _map(name: str, shape: Shape, site: Site, image: tuple[int, int, int]) -> tu
     raise UserError(f"{name}: a tensor of shape {shape} passes there, no map of layout {site.layout}")
 
 
-def _grid(name: str, tokens: int, image: tuple[int, int, int]) -> tuple[int, int]:
+def _grid(name: str, tokens: int, image: tuple[int, ...]) -> tuple[int, int]:
     """Height and width of tokens that cover the image in equal squares."""
-    _, height, width = image
+    height, width = image[-2:]
     rows = round((tokens * height / width) ** 0.5) if tokens > 0 else 0
     if rows == 0 or tokens % rows or rows * width != tokens // rows * height:
         raise UserError(
@@ -198,5 +198,5 @@ def _grid(name: str, tokens: int, image: tuple[int, int, int]) -> tuple[int, int
     return rows, tokens // rows
 
 
-def _text(image: tuple[int, int, int]) -> str:
-    return f"{image[1]}x{image[2]} px"
+def _text(image: tuple[int, ...]) -> str:
+    return f"{image[-2]}x{image[-1]} px"

@@ -234,7 +234,7 @@ def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group
         if not len(targets):  # a process that a small last batch leaves without images
             continue
         with autocast(config.recipe.precision, device):
-            outputs = network(images)
+            outputs = task.predict(network, images)
         meter.update(outputs, targets)
     group.add(meter.sums)
     return dict(meter.compute())

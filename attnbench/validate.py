@@ -38,6 +38,7 @@ RANGES: dict[str, Rule] = {
     "recipe.augment.mixup": NOT_NEGATIVE,
     "recipe.augment.cutmix": NOT_NEGATIVE,
     "cost.input": POSITIVE,
+    "cost.width": POSITIVE,
     "cost.rounds": POSITIVE,
     "cost.batch": POSITIVE,
     "hardware.threads": POSITIVE,
@@ -55,7 +56,7 @@ def validate(config: Config) -> None:
         value = _at(config, path)
         if value is not None and not holds(value):
             raise UserError(f"{path}={value}: must be {meaning}")
-    data.check(config.data)
+    data.check(config.data, config.task.name if config.task.trains else None)
     _check_attention(config.attn)
     _check_site(config)
     _check_task(config)
@@ -94,14 +95,14 @@ def _like(value: Any, default: Any) -> bool:
 
 
 def _check_site(config: Config) -> None:
-    if config.site != "paper" and config.site not in config.backbone.sites:
-        known = [*config.backbone.sites, "paper"]
+    if config.site != "paper" and config.site not in config.sites:
+        known = [*config.sites, "paper"]
         raise unknown(f"site of backbone {config.backbone.name}", config.site, known)
 
 
 def _check_task(config: Config) -> None:
     recipe = config.recipe
-    if config.task.name != "profile" and recipe.epochs == 0:
+    if config.task.trains and recipe.epochs == 0:
         raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")

@@ -1,7 +1,7 @@
 """A data set's name -> its training, validation and test splits, as batches on the device.
 
-The file is the reader: `data.source` (or else `data.name`) names a file of this folder that has
-`build(data, device, workers) -> Dataset`.
+A reader, which `data.source` (or else `data.name`) names, serves one or several tasks, each by a file of this
+folder that has `build(data, device, workers) -> Dataset`.
 """
 
 from importlib import import_module
@@ -16,23 +16,38 @@ if TYPE_CHECKING:
 
     from attnbench.data.split import Dataset
 
-READERS = ("cifar", "imagefolder", "scenes")
+READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads what the task needs
+    "cifar": {"cls": "cifar"},
+    "imagefolder": {"cls": "imagefolder"},
+    "scenes": {"cls": "scenes"},
+}
+CLASSES = {"scenes": {"cls": 10}}  # of sets that do not fix their number by a file: reader -> task -> classes
 
 
-def load(data: Data, device: "torch.device", workers: int = 0) -> "Dataset":
-    """Read a data set; raises `UserError` where it is unknown, missing, damaged or not as described.
+def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls") -> "Dataset":
+    """Read what a task needs of a set.
 
-    `workers` is the number of processes that decode images of sets that stream from a folder.
+    Raises `UserError` where it is unknown, missing, damaged or not as described. `workers` is the number of
+    processes that decode images of sets that stream from a folder.
     """
-    check(data)
-    return import_module(f"{__name__}.{data.source or data.name}").build(data, device, workers)
+    check(data, task)
+    file = READERS[data.source or data.name][task]
+    return import_module(f"{__name__}.{file}").build(data, device, workers)
 
 
-def check(data: Data) -> None:
-    """Refuse what no set could be, and settings that contradict each other; needs no torch."""
+def check(data: Data, task: str | None = None) -> None:
+    """Refuse what no set could be, settings that contradict each other, and a set that the task cannot use.
+
+    Needs no torch.
+    """
     reader = data.source or data.name
     if reader not in READERS:
         raise unknown("reader of data (data.source)", reader, READERS)
+    if task is not None and task not in READERS[reader]:
+        fit = [name for name, tasks in READERS.items() if task in tasks]
+        raise UserError(
+            f"task={task}: data set '{data.name}' has nothing for it; readers that do: {', '.join(fit)}"
+        )
     if not len(data.mean) == len(data.std) == data.channels:
         raise UserError(
             f"data.mean and data.std have {len(data.mean)} and {len(data.std)} numbers; "
@@ -40,10 +55,18 @@ def check(data: Data) -> None:
         )
     if min(data.std) <= 0:
         raise UserError(f"data.std={list(data.std)}: every number must be above 0")
-    for name, least in (("size", 1), ("classes", 2), ("train", 1), ("val", 1), ("test", 1)):
+    for name, least in (("size", 1), ("width", 1), ("classes", 2), ("train", 1), ("val", 1), ("test", 1)):
         value = getattr(data, name)
         if value is not None and value < least:
             raise UserError(f"data.{name}={value}: must be at least {least}")
+
+
+def classes(data: Data, task: str) -> int:
+    """`data.classes`, or where that is 0 the number that the set has for the task."""
+    known = CLASSES.get(data.source or data.name, {})
+    if not data.classes and not known:
+        raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
+    return data.classes or known.get(task) or known["cls"]
 
 
 def root(data: Data) -> Path:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +26,19 @@ class Task(Protocol):
     """A head on the backbone, a loss and metrics."""
 
     headline: str  # the metric that a curve shows
+    shape: tuple[int, ...]  # of one of the network's inputs: (c h w) of images, (t c h w) of clips
+    cost_shape: tuple[int, ...]  # of the input that costs are measured on
 
     def __init__(self, config: Config) -> None: ...
 
     def network(self) -> nn.Module:
         """The backbone with the task's head, without attention, from torch's global generator."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a training batch."""
+    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The mean loss of a training batch; outputs as the network in training mode gives them."""
+
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """What the meter takes in: the outputs of the network in evaluation mode, or of several passes."""
 
     def meter(self, device: torch.device) -> Meter:
         """A new meter."""

@@ -18,10 +18,15 @@ class Task:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.shape: tuple[int, ...] = config.data.image
+        self.cost_shape: tuple[int, ...] = config.cost_image
 
     def network(self) -> nn.Module:
         data = self.config.data
-        return backbones.build(self.config.backbone, data.classes, (data.channels, data.size, data.size))
+        return backbones.build(self.config.backbone, data.classes, data.image)
+
+    def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        return network(inputs)
 
     def loss(self, outputs: Float[Tensor, "b k"], targets: Tensor) -> Float[Tensor, ""]:
         """Cross-entropy in nats; targets are labels (b), or, mixed and already smoothed, shares (b k)."""
