@@ -1,130 +1,176 @@
-"""Time and memory of each mechanism, of its plain form f(g(x), x), and of timm's module of the same kind.
+"""Time and memory of each mechanism, of its plain form, and of timm's module of the same kind.
 
-A training step each, in turns, on one thread; ratios above 1 mean that ours is the faster one.
+A forward and backward pass each, in turns, on one thread; denormal numbers are flushed to zero, which some
+softmaxes on a CPU are up to 8 times slower with. Times are those of the process on the processor, as others'
+work on the machine does not count in them; medians over the rounds. Ratios are medians of each round's
+ratio to ours: above 1, ours is the faster one; within 5 % both count as equal. Memory is the peak of all tensors, parameters included.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, permutations
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
-from attnbench import cost, mechanisms
-from attnbench.errors import Impossible
-from attnbench.mechanisms.base import Mechanism, Place
+from attnbench import mechanisms, provenance
+from attnbench.bench import plain, rivals
+from attnbench.cases import Case, randomise
+from attnbench.cost.memory import Storages
+from attnbench.errors import Impossible, UserError
 from attnbench.records import write_whole
 
-SHAPES = ((8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14), (2, 512, 64, 64))
-ROUNDS = 7
-TIMM: dict[str, Callable[[int], nn.Module]] = {
-    "se": lambda c: _timm("se", c, rd_channels=max(c // 16, 1)),
-    "eca": lambda c: _timm("eca", c),
-    "cbam": lambda c: _timm("cbam", c),
-    "coord": lambda c: _timm("coord", c),
-    "gc": lambda c: _timm("gca", c, rd_ratio=1 / 16),
-    "non_local": lambda c: _timm("nl", c, rd_ratio=1 / 2),
-}
+SHAPES = ((8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14))
+DENSE = (2, 512, 64, 64)  # and in the family of self-attention the map of a segmentation head
+CATEGORIES = ("channel", "branch", "spatial", "channel_spatial")
+FORMS = ("ours", "plain", "timm")
+SECONDS, LEAST, MOST = 3.0, 3, 120  # of timing a row; rounds
+EQUAL = 0.05  # a difference that says nothing
 COLUMNS = (
-    "mechanism",
-    "shape",
-    "ours_ms",
-    "plain_over_ours",
-    "timm_over_ours",
-    "ours_MiB",
-    "plain_MiB",
-    "timm_MiB",
+    *("mechanism", "shape", "ours_ms", "plain_ms", "timm_ms", "plain_over_ours", "timm_over_ours"),
+    *("ours_MiB", "plain_MiB", "timm_MiB", "rounds", "verdict"),
 )
 
 
-class Plain(nn.Module):
-    """A mechanism by its equation alone, whatever shorter way its `forward` goes."""
-
-    def __init__(self, mechanism: Mechanism) -> None:
-        super().__init__()
-        self.mechanism = mechanism
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.mechanism.f(self.mechanism.g(x), x)
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Measure the mechanisms named (default: all but the control) and write results/mechanism-speed.md."""
-    names = [*arguments] or [name for name in mechanisms.entries() if name != "none"]
-    for name in names:
-        mechanisms.entry(name)
+    """Measure the mechanisms that `only=se,eca` names; all of them and write results/mechanism-speed.*."""
+    names = chosen(arguments)
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    console, rows = Console(highlight=False, soft_wrap=True), []
-    console.print("  ".join(COLUMNS))
-    for name in names:
-        for row in _rows(name):
-            rows.append(row)
-            console.print("  ".join(str(row[column]) for column in COLUMNS), markup=False)
-    _write(rows)
+    jobs = [(name, shape) for name in names for shape in shapes(name)]
+    rows, started = [], time.monotonic()
+    print("  ".join(COLUMNS))
+    for number, (name, shape) in enumerate(jobs, 1):
+        rows.append(measured(name, shape))
+        elapsed = time.monotonic() - started
+        left = elapsed / number * (len(jobs) - number)
+        print(f"[{number}/{len(jobs)}, {left / 60:.0f} min left]", *rows[-1].values(), sep="  ", flush=True)
+    if not arguments:
+        write(rows, time.monotonic() - started)
     return 0
 
 
-def _rows(name: str) -> Iterator[dict[str, Any]]:
-    cls = mechanisms.load(name)
-    for batch, channels, height, width in SHAPES:
-        image = (channels, height, width)
-        row: dict[str, Any] = dict.fromkeys(COLUMNS, "—")
-        row |= {"mechanism": name, "shape": f"{batch}x{channels}x{height}x{width}"}
-        try:
-            torch.manual_seed(0)
-            ours = cls.at(Place("bench", channels, (height, width)))
-        except Impossible as reason:
-            yield row | {"ours_ms": f"impossible: {reason}"}
-            continue
-        others: dict[str, nn.Module] = {"plain": Plain(ours)} if cls.forward is not Mechanism.forward else {}
-        if name in TIMM:
-            others["timm"] = TIMM[name](channels)
-        yield row | _against(ours, others, image, batch)
+def chosen(arguments: Sequence[str]) -> list[str]:
+    """The names asked for; raises `UserError` for unknown ones and other words."""
+    if not arguments:
+        return [name for name, entry in mechanisms.entries().items() if entry.category in CATEGORIES]
+    key, _, names = arguments[0].partition("=")
+    if len(arguments) > 1 or key != "only" or not names:
+        raise UserError(f"bench mechanisms takes only=NAME,NAME or nothing, not {' '.join(arguments)}")
+    return [mechanisms.entry(name).name for name in names.split(",")]
 
 
-def _against(
-    ours: nn.Module, others: dict[str, nn.Module], image: tuple[int, ...], batch: int
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"ours_MiB": _memory(ours, image, batch)}
-    for kind, other in others.items():
-        row[f"{kind}_MiB"] = _memory(other, image, batch)
-        found = cost.latency(other, ours, image, batch=batch, rounds=ROUNDS, training=True)
-        row["ours_ms"] = f"{found['control_ms']:.2f}"
-        row[f"{kind}_over_ours"] = (
-            f"{found['ratio']:.2f} ({found['ratio_low']:.2f} to {found['ratio_high']:.2f})"
-        )
-    if not others:
-        row["ours_ms"] = (
-            f"{cost.latency(ours, ours, image, batch=batch, rounds=ROUNDS, training=True)['median_ms']:.2f}"
-        )
-    return row
+def shapes(name: str) -> tuple[tuple[int, ...], ...]:
+    """The maps that a mechanism is measured on, (b, c, h, w)."""
+    return (*SHAPES, DENSE) if mechanisms.entry(name).category == "spatial" else SHAPES
 
 
-def _memory(module: nn.Module, image: tuple[int, ...], batch: int) -> str:
-    return f"{cost.peak_memory(module, image, batch, training=True) / 2**20:.1f}"
+def measured(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """One row of the table; a mechanism that cannot stand there has the reason as its verdict."""
+    row = dict.fromkeys(COLUMNS, "—") | {"mechanism": name, "shape": "x".join(map(str, shape))}
+    try:
+        runs = {kind: Run(module, shape) for kind, module in forms(name, shape)}
+        for kind, run in runs.items():
+            row[f"{kind}_MiB"] = f"{run.peak() / 2**20:.1f}"
+    except (Impossible, UserError) as reason:
+        return row | {"verdict": f"impossible: {reason}"}
+    return row | timed(runs)
 
 
-def _timm(kind: str, channels: int, **options: Any) -> nn.Module:
-    from timm.layers.create_attn import create_attn
+def forms(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, nn.Module]]:
+    """Ours, its plain form and timm's module, as far as there are such; their weights are drawn."""
+    _, channels, height, width = shape
+    ours = randomise(Case(mechanisms.load(name), {}, channels, (height, width)).fresh())
+    yield "ours", ours
+    if (form := plain.form(name)) is not None:
+        yield "plain", plain.Plain(ours, form)
+    if (rival := rivals.module(name, channels)) is not None:
+        yield "timm", rival
 
-    module = create_attn(kind, channels, **options)
-    if module is None:
-        raise ValueError(f"timm has no {kind}")
-    return module
+
+@dataclass
+class Run:
+    """Forward and backward passes of one form, and their times in seconds."""
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    times: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        drawn = torch.Generator().manual_seed(0)
+        self.x = torch.randn(self.shape, generator=drawn).requires_grad_()
+        self.dy: Tensor = torch.randn(self.shape, generator=drawn)
+
+    def once(self) -> None:
+        started = time.process_time()
+        self.module(self.x).backward(self.dy)
+        self.times.append(time.process_time() - started)
+        self.clear()
+
+    def clear(self) -> None:
+        self.module.zero_grad(set_to_none=True)
+        self.x.grad = None
+
+    def peak(self) -> int:
+        """Bytes of all tensors at the peak of one pass."""
+        with Storages() as storages:
+            storages.add([*self.module.parameters(), *self.module.buffers(), self.x, self.dy])
+            self.module(self.x).backward(self.dy)
+            self.clear()
+        return storages.peak
 
 
-def _write(rows: Sequence[dict[str, Any]]) -> None:
+def timed(runs: dict[str, Run]) -> dict[str, Any]:
+    """The part of a row that the clock gives, from rounds in which each form has its turn."""
+    for run in runs.values():
+        run.once()
+        run.times.clear()
+    started, rounds = time.process_time(), 0
+    for rounds, order in enumerate(cycle(permutations(runs.values())), 1):
+        for run in order:
+            run.once()
+        if rounds >= MOST or (rounds >= LEAST and time.process_time() - started > SECONDS):
+            break
+    found: dict[str, Any] = {
+        f"{kind}_ms": f"{1e3 * statistics.median(run.times):.2f}" for kind, run in runs.items()
+    }
+    ratios = {kind: over(run.times, runs["ours"].times) for kind, run in runs.items() if kind != "ours"}
+    found |= {f"{kind}_over_ours": f"{ratio:.2f}" for kind, ratio in ratios.items()}
+    return found | {"rounds": rounds, "verdict": verdict(ratios)}
+
+
+def over(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """The median of the ratios of rounds."""
+    return statistics.median([a / max(b, 1e-9) for a, b in zip(theirs, ours)])
+
+
+def verdict(ratios: dict[str, float]) -> str:
+    """Whether ours is at least as fast as each other form."""
+    if not ratios:
+        return "alone"
+    lost = [kind for kind, ratio in ratios.items() if ratio < 1 - EQUAL]
+    if lost:
+        return f"slower than {' and '.join(lost)}"
+    return "faster" if min(ratios.values()) > 1 + EQUAL else "equal"
+
+
+def write(rows: Sequence[dict[str, Any]], seconds: float) -> None:
+    """results/mechanism-speed.md and .csv, with where the numbers come from."""
     import pandas
 
-    from attnbench import provenance
-
     table = pandas.DataFrame(rows, columns=list(COLUMNS))
+    code, versions = provenance.code(), provenance.versions()
+    counts = ", ".join(f"{verdict}: {count}" for verdict, count in table.verdict.value_counts().items())
     where = (
-        f"One thread of {provenance.processor()}; versions {provenance.versions()}; {ROUNDS} rounds or more."
+        f"One thread of {provenance.processor()}; torch {versions['torch']}, timm {versions['timm']}; "
+        f"commit {code['commit']}{' with changes' if code['dirty'] else ''}; {seconds / 60:.0f} minutes. "
+        f"Rows: {counts}."
     )
-    head = f"# Mechanisms: ours, the plain form, timm's\n\n{__doc__}\n{where}\n\n"
-    text = f"{head}{table.to_markdown(index=False)}\n"
+    head = f"# Mechanisms: ours, the plain form, timm's\n\n{(__doc__ or '').strip()}\n\n{where}\n\n"
+    text = f"{head}{table.to_markdown(index=False, disable_numparse=True)}\n"
     write_whole(Path("results/mechanism-speed.md"), text.encode())
     write_whole(Path("results/mechanism-speed.csv"), table.to_csv(index=False).encode())
