@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, cast
 
@@ -20,11 +21,13 @@ from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
 from attnbench.validate import validate
 
+ENTANGLED = object()  # a part that cannot be composed by itself
+PLAIN = {"seed": int, "site": str, "results": str, "runs": str}  # settings that no file chooses
+
 
 def parse(arguments: Sequence[str]) -> list[Override]:
     """Read `key=value` arguments by Hydra's grammar; raises `UserError` at the first that is none."""
-    parser = OverridesParser.create()
-    return [_parse(parser, argument) for argument in arguments]
+    return [_parse(argument) for argument in arguments]
 
 
 def settings(arguments: Sequence[str]) -> list[Override]:
@@ -36,11 +39,12 @@ def settings(arguments: Sequence[str]) -> list[Override]:
     return overrides
 
 
-def _parse(parser: OverridesParser, argument: str) -> Override:
+@cache
+def _parse(argument: str) -> Override:
     if "=" not in argument and not argument.startswith("~"):
         raise UserError(f"'{argument}' is no setting: settings are given as key=value (see --help)")
     try:
-        return parser.parse_override(argument)
+        return OverridesParser.create().parse_override(argument)
     except HydraException:
         key, _, value = argument.partition("=")
         quoted = f"'{key}=\"{value}\"'"
@@ -65,18 +69,74 @@ def _variants(override: Override) -> Iterator[str]:
 @cache
 def configure(*arguments: str) -> Config:
     """The checked configuration that the arguments ask for; raises `UserError` in the user's words."""
+    return _checked(_resolve(*arguments))
+
+
+def assemble(*arguments: str) -> Config:
+    """As `configure`, from parts that are composed once each: quick where configurations share parts."""
+    parts: dict[str, list[Override]] = {}
+    for override in settings(arguments):
+        if override.is_force_add() or override.is_delete() or override.package:
+            return configure(*arguments)
+        parts.setdefault(override.key_or_group.partition(".")[0], []).append(override)
+    found = {name: _part(name, overrides) for name, overrides in parts.items()}
+    if any(value is ENTANGLED for value in found.values()):
+        return configure(*arguments)
+    return _checked(replace(_resolve(), **found))
+
+
+def _checked(config: Config) -> Config:
+    classes = data.classes(config.data, config.task.name)
+    config = replace(config, data=replace(config.data, classes=classes))
+    validate(config)
+    return config
+
+
+def _part(name: str, overrides: Sequence[Override]) -> Any:
+    """One setting of the configuration's top level, by the overrides that are about it."""
+    if name == "attn":
+        return _attention(overrides)
+    last = overrides[-1].value()
+    if name in PLAIN and type(last) is PLAIN[name] and "${" not in str(last):
+        return last
+    return _composed(name, *(o.input_line or "" for o in overrides))
+
+
+def _attention(overrides: Sequence[Override]) -> dict[str, Any]:
+    """A mechanism's name and options, without composing: they need no file."""
+    attn = dict(_resolve().attn)
+    for override in sorted(overrides, key=lambda o: "." in o.key_or_group):
+        key, value = override.key_or_group, override.value()
+        if key == "attn":
+            attn = {"name": value, **mechanisms.entry(str(value)).options}
+        else:
+            attn[key.removeprefix("attn.")] = value
+    return attn
+
+
+@cache
+def _composed(name: str, *arguments: str) -> Any:
+    """One setting of the top level as composed by itself; `ENTANGLED` where others change with it."""
+    base, own = _resolve(), _resolve(*arguments)
+    others = [f.name for f in fields(Config) if f.name != name]
+    alone = all(getattr(base, other) == getattr(own, other) for other in others)
+    return getattr(own, name, ENTANGLED) if alone else ENTANGLED
+
+
+@cache
+def _resolve(*arguments: str) -> Config:
     overrides = settings(arguments)
     chosen = [o for o in overrides if _choose(o)]
     with _hydra():
-        known = _compose([o.input_line or "" for o in chosen])
+        composed = _compose([o.input_line or "" for o in chosen])
         for override in overrides:
             if override not in chosen and not override.is_force_add():
-                _known(override, known)
-        config = OmegaConf.to_object(_compose(arguments))
+                _known(override, composed)
+        if len(chosen) < len(overrides):
+            composed = _compose(arguments)
+        config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise UserError("conf/config.yaml does not start from the schema")
-    config.data.classes = data.classes(config.data, config.task.name)
-    validate(config)
     return config
 
 
@@ -137,12 +197,17 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Hydra set up on `conf/`, with the schema and one choice of `attn` for each mechanism."""
+    _store()
+    with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
+        yield
+
+
+@cache
+def _store() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name, found in mechanisms.entries().items():
         store.store(group="attn", name=name, node={"name": name, **found.options})
-    with initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
-        yield
 
 
 def attention(value: str | Mapping[str, Any]) -> list[str]:

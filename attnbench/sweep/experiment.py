@@ -1,26 +1,27 @@
 """An experiment: one question, and the cells that answer it. Files of `experiments/`."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from attnbench import compose, mechanisms
+from attnbench import compose
 from attnbench.cell import Cell
 from attnbench.config import folder
 from attnbench.errors import UserError, unknown
-from attnbench.validate import validate
+from attnbench.sweep import words
 
-PART = {"base", "grid"}
-LIGHT = ("attn", "site", "seed")  # settings that change a cell without composing its configuration anew
+PART = {"base", "grid", "exclude"}
+COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A title, and parts: each a base of common arguments and a grid of setting -> values."""
+    """A title, and parts: a base of common arguments, a grid of setting -> values, and what to leave out."""
 
     name: str
     title: str
@@ -28,9 +29,15 @@ class Experiment:
     parts: tuple[Mapping[str, Any], ...]
 
     def cells(self, arguments: Sequence[str] = ()) -> list[Cell]:
-        """All its cells, each once, controls first; the arguments override every part."""
-        rows = [row for part in self.parts for row in _rows(part)]
-        return gather([cell([*row, *arguments]) for row in rows])
+        """All its cells, each once, controls first; the arguments override every part, and lists are axes."""
+        variants = [
+            row for point in compose.expand(arguments) for row in itertools.product(*map(_meant, point))
+        ]
+        found: list[Cell] = []
+        for part, more in itertools.product(self.parts, variants):
+            rows = (_overridden(row, list(more)) for row in _rows(part))
+            found += left(map(cell, rows), part.get("exclude", []))
+        return gather(found)
 
 
 def names() -> list[str]:
@@ -49,11 +56,17 @@ def load(name: str) -> Experiment:
     except yaml.YAMLError as error:
         raise UserError(f"{file.name} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not content.keys() <= {"title", "parts", *PART}:
-        raise UserError(f"{file.name}: an experiment has title, base and grid, or parts of base and grid")
+        raise UserError(f"{file.name}: an experiment has title, base, grid and exclude, or parts of these")
     parts = content.get("parts") or [{k: v for k, v in content.items() if k in PART}]
     for part in parts:
         if not isinstance(part, dict) or not part.keys() <= PART or not isinstance(part.get("grid"), dict):
-            raise UserError(f"{file.name}: each part has a grid of setting: values, and may have a base")
+            raise UserError(
+                f"{file.name}: each part has a grid of setting: values; base and exclude may follow"
+            )
+        if not all(isinstance(line, dict) for line in part.get("exclude", [])):
+            raise UserError(
+                f"{file.name}: exclude is a list of coordinate: values, like - {{attn: channel}}"
+            )
     comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     question = " ".join(line.lstrip("# ").strip() for line in comments)
     return Experiment(file.stem, content.get("title", file.stem), question, tuple(parts))
@@ -66,24 +79,45 @@ def gather(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def cell(arguments: Sequence[str]) -> Cell:
-    """The cell that the arguments ask for; quick for those that differ in mechanism, site or seed alone."""
-    heavy = [a for a in arguments if a.partition("=")[0].partition(".")[0] not in LIGHT]
-    light = compose.settings([a for a in arguments if a not in heavy])
-    config = compose.configure(*heavy)
-    attn = dict(config.attn)
-    for override in light:
-        key, value = override.key_or_group, override.value()
-        if key == "attn":
-            attn = {"name": value, **mechanisms.entry(str(value)).options}
-        elif key.startswith("attn."):
-            attn[key.removeprefix("attn.")] = value
-        elif key == "site":
-            config = replace(config, site=str(value))
-        elif key == "seed":
-            config = replace(config, seed=compose.configure(f"seed={value}").seed)
-    config = replace(config, attn=attn)
-    validate(config)
-    return Cell(config)
+    """The cell that the arguments ask for; quick where many cells share parts."""
+    return Cell(compose.assemble(*arguments))
+
+
+def left(cells: Iterable[Cell], exclude: Sequence[Mapping[str, Any]]) -> Iterator[Cell]:
+    """The cells that no line of `exclude` fits; a line fits where each of its coordinates does."""
+    lines = [{key: _patterns(key, value) for key, value in line.items()} for line in exclude]
+    for each in cells:
+        here = each.coordinates() if lines else {}
+        here["attn"] = (here.get("mechanism"), here.get("attn"))
+        if not any(all(_fits(here[k], patterns) for k, patterns in line.items()) for line in lines):
+            yield each
+
+
+def _patterns(key: str, value: Any) -> list[str]:
+    if key not in COORDINATES:
+        raise unknown("coordinate in exclude", key, COORDINATES)
+    values = value if isinstance(value, list) else [value]
+    if key == "attn":
+        values = [word for value in values for word in words.expand(value)]
+    return [str(value) for value in values]
+
+
+def _fits(here: Any, patterns: Sequence[str]) -> bool:
+    values = here if isinstance(here, tuple) else (here,)
+    return any(fnmatchcase(str(value), pattern) for value in values for pattern in patterns)
+
+
+def _overridden(row: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """A row's arguments and, after them, those that override it; another mechanism has options of its own."""
+    if any(a.startswith("attn=") for a in arguments):
+        row = [a for a in row if not a.startswith(("attn=", "attn."))]
+    return [*row, *arguments]
+
+
+def _meant(argument: str) -> list[str]:
+    """An argument, once for each mechanism that its word stands for."""
+    key, _, value = argument.partition("=")
+    return [f"attn={name}" for name in words.expand(value)] if key == "attn" else [argument]
 
 
 def _rows(part: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -99,12 +133,4 @@ def _axis(setting: str, values: Any) -> Iterator[list[str]]:
         yield from ([f"{setting}={value}"] for value in values)
         return
     for value in values:
-        yield from (compose.attention(v) for v in _mechanisms(value))
-
-
-def _mechanisms(value: str | Mapping[str, Any]) -> list[str | Mapping[str, Any]]:
-    """The mechanisms that a word stands for: `all`, a category of the survey, or a name."""
-    if value == "all":
-        return list(mechanisms.entries())
-    found = [e.name for e in mechanisms.entries().values() if e.category == value]
-    return [*found] if found else [value]
+        yield from (compose.attention(v) for v in words.expand(value))
