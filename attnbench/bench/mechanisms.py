@@ -3,7 +3,8 @@
 A forward and backward pass each, in turns, on one thread; denormal numbers are flushed to zero, which some
 softmaxes on a CPU are up to 8 times slower with. Times are those of the process on the processor, as others'
 work on the machine does not count in them; medians over the rounds. Ratios are medians of each round's
-ratio to ours: above 1, ours is the faster one; within 5 % both count as equal. Memory is the peak of all tensors, parameters included.
+ratio to ours: above 1, ours is the faster one; within 5 % both count as equal. Memory is the peak of all
+tensors, parameters included.
 """
 
 import statistics

@@ -41,7 +41,7 @@ class EMAMultiScale(Mechanism):
         self.norm = nn.GroupNorm(width, width)
         self.local = nn.Conv2d(width, width, 3, padding=1)
 
-    def gated(self, x: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
+    def crossed(self, x: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
         """The normalised product of x with its row and column gates."""
         strips = torch.cat((x.mean(3, keepdim=True), x.mean(2)[..., None]), 2)
         rows, columns = self.reduce(strips).sigmoid().split(x.shape[2:], 2)
@@ -49,7 +49,7 @@ class EMAMultiScale(Mechanism):
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n 1 h w"]:
         grouped = x.reshape(-1, x.shape[1] // self.groups, *x.shape[2:])
-        a, b = self.gated(grouped), self.local(grouped)
+        a, b = self.crossed(grouped), self.local(grouped)
         scores = torch.bmm(shares(a), b.flatten(2)) + torch.bmm(shares(b), a.flatten(2))
         return torch.sigmoid(scores).reshape(len(x), self.groups, 1, *x.shape[2:])
 
