@@ -135,14 +135,14 @@ def test_a_control_that_failed_is_no_control(tmp_path: Path) -> None:
     diverged = record("none", 0, 10.0, status="diverged", reason="the loss is NaN at step 7")
     text = reported(tmp_path, diverged, record("se", 0, 61.0))
     told = line(tmp_path / "cls-cifar10-resnet20-short.csv", "se")
-    assert (told["delta_top1"], told["test_top1_mean"], told["seeds_paired"]) == ("", "61.0", "0")
+    assert (told["delta_points"], told["test_top1_mean_percent"], told["seeds_paired"]) == ("", "61.0", "0")
     assert "`none`: seed 0: diverged: the loss is NaN at step 7." in text
 
 
 def test_a_table_without_any_control_says_so(tmp_path: Path) -> None:
     text = reported(tmp_path, record("se", 0, 61.0))
     assert "There is no control here" in text
-    assert line(tmp_path / "cls-cifar10-resnet20-short.csv", "se")["delta_top1"] == ""
+    assert line(tmp_path / "cls-cifar10-resnet20-short.csv", "se")["delta_points"] == ""
 
 
 def test_fewer_than_five_seeds_are_exploratory_and_not_ranked(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_fewer_than_five_seeds_are_exploratory_and_not_ranked(tmp_path: Path) ->
 def test_csv_has_the_numbers_of_the_page_in_full(tmp_path: Path) -> None:
     text = reported(tmp_path, *grid())
     told = line(tmp_path / "cls-cifar10-resnet20-short.csv", "se")
-    mean, low, high = (float(told[k]) for k in ("delta_top1", "delta_low", "delta_high"))
+    mean, low, high = (float(told[k]) for k in ("delta_points", "delta_low_points", "delta_high_points"))
     assert f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]" in text
     assert low < mean < high
     assert mean != round(mean, 3)
@@ -173,7 +173,7 @@ def test_rows_stand_in_the_order_of_the_survey(tmp_path: Path) -> None:
     text = reported(
         tmp_path, *(record(a, 0, 60.0) for a in ("simam", "gc", "se(reduction=8)", "eca", "none", "se"))
     )
-    accuracy = text.partition("## Accuracy")[2].partition("## Cost")[0]
+    accuracy = text.partition("## Accuracy")[2].partition("## ")[0]
     names = [cells.split("|")[2].strip() for cells in accuracy.strip().splitlines()[2:]]
     assert names == ["none", "eca", "se", "se(reduction=8)", "gc", "simam"]
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from attnbench.report.statistics import effects, holm, paired, pooled, ranks
+from attnbench.report.statistics import effects, holm, paired, pooled, probability, ranks, seeds_needed
 
 NAN = np.nan
 
@@ -80,6 +80,60 @@ def test_ranks_leave_out_what_has_too_few_seeds() -> None:
     mean = np.array([0.1, 0.9, 0.5, 0.1, 0.3])
     assert ranks(mean, np.array([5, 4, 5, 6, 5])) == [3, None, 1, 3, 2]
     assert ranks(mean, np.array([3, 3, 3, 3, 3])) == [None] * 5
+
+
+@pytest.mark.parametrize(("difference", "pairs"), [(0.5, 34), (0.2, 199), (0.8, 15)])
+def test_seeds_needed_are_those_of_the_power_tables(difference: float, pairs: int) -> None:
+    """Cohen's d for one sample, two-sided 5 %, power 80 %."""
+    unit = np.array([[-1.0, 0.0, 1.0]])  # of standard deviation 1
+    assert seeds_needed(effects(unit), difference) == pairs
+    assert seeds_needed(effects(3 * unit), 3 * difference) == pairs
+
+
+def test_seeds_needed_grow_with_the_rows_and_are_unknown_without_variance() -> None:
+    unit = np.array([[-1.0, 0.0, 1.0]])
+    many = effects(np.repeat(unit, 40, axis=0))
+    assert seeds_needed(many, 0.5) > 34  # type: ignore[operator]
+    assert seeds_needed(effects(np.array([[0.5, 0.5, 0.5]])), 0.2) is None
+    assert seeds_needed(effects(np.array([[0.5]])), 0.2) is None
+    assert seeds_needed(effects(unit * 1e9), 0.2) is None
+
+
+def test_seeds_needed_do_find_the_difference_that_often() -> None:
+    """The number for one row of four, all of whose differences have the standard deviation 1."""
+    rng = np.random.default_rng(3)
+    needed = seeds_needed(effects(np.repeat([[-1.0, 0.0, 1.0]], 4, axis=0)), 1.0)
+    assert needed is not None
+    truth = np.array([[0.0], [0.0], [0.0], [1.0]])
+    hits = [
+        effects(truth + (rng.normal(size=(4, needed)) - rng.normal(size=needed)) / np.sqrt(2)).p_holm[3]
+        for _ in range(2000)
+    ]
+    assert 0.78 < np.mean(np.array(hits) < 0.05) < 0.9
+
+
+def test_probability_of_improvement_is_how_often_a_new_seed_gains() -> None:
+    """Where nothing is known beforehand: true differences far larger than the noise."""
+    rng = np.random.default_rng(7)
+    said, came = [], []
+    for _ in range(2000):
+        truth = rng.normal(0, 6, 6)
+        luck = rng.normal(size=6)
+        scores = truth[:, None] + rng.normal(size=(6, 6))
+        found = effects(paired(scores[:, :5], luck[:5]))
+        said.append(probability(found))
+        came.append(scores[:, 5] > luck[5])
+    chance, event = np.concatenate(said), np.concatenate(came)
+    for low, high in ((0, 0.2), (0.4, 0.6), (0.8, 1)):
+        chosen = (chance > low) & (chance <= high)
+        assert chosen.sum() > 200
+        assert event[chosen].mean() == pytest.approx(chance[chosen].mean(), abs=0.05)
+
+
+def test_probability_needs_two_pairs_and_some_variance() -> None:
+    found = probability(effects(np.array([[1.0, NAN, NAN], [0.1, -0.1, 0.0]])))
+    assert np.isnan(found[0]) and found[1] == pytest.approx(0.5)
+    assert np.isnan(probability(effects(np.array([[0.5, 0.5]])))).all()
 
 
 def simulated(rows: int, seeds: int, missing: float, effect: float, tables: int = 3000) -> list:

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnbench.report import notes
+from attnbench.report import notes, verdicts
 from attnbench.report.load import number
-from attnbench.report.rows import CONTROL, METRIC, Row
+from attnbench.report.metrics import METRICS, Metric, class_ious, headline
+from attnbench.report.rows import CONTROL, Row, Table
 from attnbench.report.statistics import RANKED_FROM
 
 MISSING = "—"
@@ -28,20 +29,23 @@ class Column:
         return MISSING if values[0] in (None, "") else self.show(*values)
 
 
-def _score(metric: str, heading: str, digits: int) -> Column:
+def score(metric: Metric) -> Column:
     """Mean and standard deviation over seeds of a metric of the test split."""
 
     def values(row: Row) -> tuple:
-        found = list(row.score(metric).values())
+        found = list(row.score(metric.key).values())
         return (
             statistics.fmean(found) if found else None,
             statistics.stdev(found) if len(found) > 1 else None,
         )
 
     def show(mean: float, deviation: float | None) -> str:
-        return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+        return f"{mean:.{metric.digits}f}" + (
+            "" if deviation is None else f" ± {deviation:.{metric.digits}f}"
+        )
 
-    return Column((f"test_{metric}_mean", f"test_{metric}_sd"), heading, values, show)
+    named = f"test_{metric.key}_mean_{metric.unit}", f"test_{metric.key}_sd_{metric.unit}"
+    return Column(named, metric.heading, values, show)
 
 
 def _cost(key: str, heading: str, *path: str, scale: float = 1, digits: int = 4) -> Column:
@@ -104,11 +108,16 @@ def _label(row: Row) -> tuple:
     return "ranked" if row.effect.pairs >= RANKED_FROM else "exploratory", row.effect.rank
 
 
-def _latency(row: Row) -> tuple:
+def latency(name: str, heading: str, part: str) -> Column:
     """Ratio to the control in the same process, its interval, the noise of the control against itself."""
-    record = row.typical("cost", "latency", "ratio")
-    names = ("ratio", "ratio_low", "ratio_high", "noise", "median_ms", "control_ms")
-    return tuple(record and number(record, "cost", "latency", name) for name in names)
+    asked = ("ratio", "ratio_low", "ratio_high", "noise", "median_ms", "control_ms")
+
+    def values(row: Row) -> tuple:
+        record = row.typical("cost", part, "ratio")
+        return tuple(record and number(record, "cost", part, key) for key in asked)
+
+    kinds = ("ratio", "low_ratio", "high_ratio", "noise_ratio", "ms", "control_ms")
+    return Column(tuple(f"{name}_{kind}" for kind in kinds), heading, values, _show_latency)
 
 
 def _show_latency(ratio: float, low: float | None, high: float | None, noise: float | None, *_: float) -> str:
@@ -117,9 +126,23 @@ def _show_latency(ratio: float, low: float | None, high: float | None, noise: fl
     return f"{ratio:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
 
 
+def _metric(row: Row) -> Metric | None:
+    return headline(row.records[0]["cell"]["task"])
+
+
 def _notes(row: Row) -> tuple:
-    metric = METRIC.get(row.records[0]["cell"]["task"])
-    return ("; ".join(notes.of_row(row, metric)) or None,)
+    metric = _metric(row)
+    return ("; ".join(notes.of_row(row, metric.key if metric else None)) or None,)
+
+
+def compared(metric: Metric) -> Column:
+    """The paired difference in the metric that the table's rows are compared by."""
+    return Column(
+        ("delta_points", "delta_low_points", "delta_high_points"),
+        f"Δ {metric.name} to none (points) ↑ [95 %]",
+        _effect("mean", "low", "high"),
+        delta,
+    )
 
 
 WHO = [
@@ -130,21 +153,9 @@ WHO = [
     Column(("site",), "site", lambda row: (row.site,), text=True),
 ]
 ENDS = [Column(("status",), "status", lambda row: (notes.status(row),), text=True)]
-ACCURACY = [
-    Column(("seeds_done", "seeds_paired", "seeds"), "seeds", _seeds, _show_seeds),
-    _score("top1", "test top-1 (%) ↑", 2),
-    Column(
-        ("delta_top1", "delta_low", "delta_high"),
-        "Δ top-1 to none (points) ↑ [95 %]",
-        _effect("mean", "low", "high"),
-        delta,
-    ),
-    Column(("p_holm", "p"), "p (Holm)", _effect("p_holm", "p"), lambda holm, p: probability(holm)),
-    Column(("label", "rank"), "rank", _label, lambda label, rank: str(rank or label), text=True),
-    _score("top5", "test top-5 (%) ↑", 2),
-    _score("nll", "test NLL (nats) ↓", 4),
-    _score("ece", "test ECE (%) ↓", 2),
-]
+SEEDS = Column(("seeds_done", "seeds_paired", "seeds"), "seeds", _seeds, _show_seeds)
+HOLM = Column(("p_holm", "p"), "p (Holm)", _effect("p_holm", "p"), lambda holm, p: probability(holm))
+RANK = Column(("label", "rank"), "rank", _label, lambda label, rank: str(rank or label), text=True)
 COST = [
     Column(("params",), "parameters ↓", lambda row: (row.middle("cost", "params"),), whole),
     Column(
@@ -154,15 +165,23 @@ COST = [
         lambda change, _: f"{change:+,.0f}",
     ),
     _cost("macs", "GMACs ↓", "cost", "macs", scale=1e9),
-    _cost("elementwise", "Gelem ↓", "cost", "elementwise", scale=1e9, digits=5),
+    _cost("elementwise_operations", "Gelem ↓", "cost", "elementwise", scale=1e9, digits=5),
     _cost("activations", "Mact ↓", "cost", "activations", scale=1e6, digits=3),
-    Column(
-        ("latency_ratio", "latency_low", "latency_high", "latency_noise", "latency_ms", "latency_control_ms"),
-        "latency (ratio to none) ↓",
-        _latency,
-        _show_latency,
-    ),
+    latency("latency", "latency (ratio to none) ↓", "latency"),
+    latency("training_latency", "training step (ratio to none) ↓", "latency_training"),
     _cost("peak_memory_bytes", "peak memory (MiB) ↓", "cost", "peak_memory_bytes", scale=2**20, digits=1),
+    _cost(
+        "peak_memory_training_bytes",
+        "peak memory, training (MiB) ↓",
+        "cost",
+        "peak_memory_training_bytes",
+        scale=2**20,
+        digits=1,
+    ),
+]
+HEAD = [
+    _cost("params_head", "parameters of the head (M) ↓", "cost", "params_head", scale=1e6, digits=3),
+    _cost("macs_head", "GMACs of the head ↓", "cost", "macs_head", scale=1e9),
 ]
 SPEED = [
     _of_finished("train_images_per_s", "training (images/s) ↑", "provenance", "images_per_s"),
@@ -170,11 +189,63 @@ SPEED = [
 ]
 REMARKS = [Column(("notes",), "", _notes)]
 
-LEADERBOARDS: dict[str, dict[str, list[Column]]] = {  # task -> heading of a section -> its columns
-    "cls": {"Accuracy": [*WHO, *ENDS, *ACCURACY], "Cost": [*WHO, *COST, *SPEED]},
-    "profile": {"Cost": [*WHO, *ENDS, *COST]},
-}
-QUESTIONS = {
-    "cls": "Which attention raises the test top-1 of {backbone} on {data}, and at what cost?",
-    "profile": "What does each attention cost in {backbone} at {input}?",
-}
+VERDICT = [
+    Column(
+        ("probability_of_improvement",),
+        "P(one more seed gains)",
+        _effect("probability"),
+        lambda p: f"{p:.2f}",
+    ),
+    Column(
+        ("verdict", "seeds_needed"),
+        "verdict",
+        lambda row: (verdicts.verdict(row), row.effect and row.effect.needed),
+        lambda verdict, _: verdict,
+        text=True,
+    ),
+]
+
+
+def sections(table: Table) -> dict[str, list[Column]]:
+    """Heading of each part of a leaderboard -> its columns; none for a task that is not known.
+
+    What no record of the table has, of a part or of a column that only some tasks fill, is left out.
+    """
+    if not table.trains:
+        return {"Cost": _filled(table, [*WHO, *ENDS, *COST, *HEAD])}
+    if table.metric is None:
+        return {}
+    first, *others = (score(m) for m in METRICS[table.task])
+    accuracy = [*WHO, *ENDS, SEEDS, first, compared(table.metric), HOLM, RANK, *others]
+    found = {
+        "Accuracy": _filled(table, accuracy),
+        "Verdicts": [*WHO[1:], compared(table.metric), HOLM, *VERDICT, *COST[1:3], COST[5]],
+        "Cost": _filled(table, [*WHO, *COST, *HEAD, *SPEED]),
+    }
+    if classes := class_ious(table.records):
+        found["Classes"] = [*WHO, *(score(m) for m in classes)]
+    return found
+
+
+def _filled(table: Table, columns: list[Column]) -> list[Column]:
+    """Without the columns that only some tasks or experiments fill, where no row of the table has them."""
+    return [c for c in columns if c.keys[0] not in SOMETIMES or any(c.values(r)[0] for r in table.rows)]
+
+
+SOMETIMES = (
+    "training_latency_ratio",
+    "peak_memory_training_bytes",
+    "params_head",
+    "macs_head",
+    "test_boundary_f1_mean_percent",
+)
+
+
+def question(table: Table) -> str:
+    """What a leaderboard answers."""
+    if table.metric is None:
+        return f"What does each attention cost in {table.backbone} at {table.side or '?'}?"
+    return (
+        f"Which attention raises the test {table.metric.name} of {table.backbone} on {table.data}, "
+        "and at what cost?"
+    )

@@ -2,7 +2,7 @@
 
 from tabulate import tabulate
 
-from attnbench.report.columns import QUESTIONS
+from attnbench.report.columns import question
 from attnbench.report.conditions import device, differing
 from attnbench.report.layout import MARK, bullets, plain
 from attnbench.report.rows import Table
@@ -47,15 +47,12 @@ def page(named: dict[str, Table], others: list[Table], unreadable: dict[str, str
 def _leaderboards(named: dict[str, Table]) -> str:
     lines = []
     for stem, table in named.items():
-        question = QUESTIONS[table.task].format(
-            backbone=table.backbone, data=table.data, input=table.side or "?"
-        )
         twins = [t for t in named.values() if t is not table and t.title == table.title]
         recipe = f"recipe {table.recipe}" if table.recipe in table.about else ""
         under = ", ".join(filter(None, (recipe, differing(table, twins), device(table.records))))
         seeds = {r["cell"]["seed"] for r in table.records}
         links = f"[table]({stem}.md), [CSV]({stem}.csv)"
-        lines.append([plain(question), plain(under), str(len(table.rows)), str(len(seeds)), links])
+        lines.append([plain(question(table)), plain(under), str(len(table.rows)), str(len(seeds)), links])
     headings = ["question", "conditions", "rows", "seeds", "leaderboard"]
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]
     return tabulate(

@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from attnbench.report import notes
-from attnbench.report.columns import LEADERBOARDS, REMARKS, Column
+from attnbench.report.columns import REMARKS, Column, sections
 from attnbench.report.conditions import conditions
 from attnbench.report.rows import Row, Table
 
 MARK = "<!-- generated from cells/ by `python -m attnbench report`; do not edit -->"
-SAME = ("task", "data", "backbone", "recipe")  # what all rows of a CSV's table share
+SAME = ("task", "data", "backbone", "recipe", "metric")  # what all rows of a CSV's table share
 
 
 def markdown(table: Table, picture: str | None = None) -> str:
     """One leaderboard: a Markdown table a section, then notes and conditions."""
     parts = [MARK, f"# {plain(table.title)}"]
-    for heading, columns in LEADERBOARDS[table.task].items():
+    for heading, columns in sections(table).items():
         parts += [f"## {heading}", grid(table.rows, columns)]
     if picture:
         parts.append(f"![Difference in accuracy against the change in cost]({picture})")
@@ -43,16 +43,17 @@ def grid(rows: Iterable[Row], columns: list[Column], form: str = "pipe") -> str:
 def comma_separated(found: Iterable[Table]) -> str:
     """One header line, then a line a row in full precision, empty where nothing was measured."""
     found = list(found)
-    columns = [c for t in found for section in LEADERBOARDS[t.task].values() for c in section] + REMARKS
-    keys = list(dict.fromkeys([*SAME, *(key for c in columns for key in c.keys), "table"]))
+    own = {t.fingerprint: [c for part in sections(t).values() for c in part] + REMARKS for t in found}
+    keys = list(dict.fromkeys([*SAME, *(key for cs in own.values() for c in cs for key in c.keys), "table"]))
     text = io.StringIO()
     writer = csv.DictWriter(text, keys, restval="", lineterminator="\n")
     writer.writeheader()
     for table in found:
-        own = [c for section in LEADERBOARDS[table.task].values() for c in section] + REMARKS
-        shared = {**{k: getattr(table, k) for k in SAME}, "table": table.fingerprint}
+        shared = {**{k: getattr(table, k) for k in SAME[:4]}, "table": table.fingerprint}
+        shared["metric"] = table.metric.key if table.metric else ""
         for row in table.rows:
-            writer.writerow(shared | {k: v for c in own for k, v in zip(c.keys, c.values(row))})
+            told = {c.keys: c.values(row) for c in own[table.fingerprint]}
+            writer.writerow(shared | {k: v for keys, found in told.items() for k, v in zip(keys, found)})
     return text.getvalue()
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from attnbench.report.load import at, distinct
-from attnbench.report.rows import CONTROL, METRIC, Row, Table
+from attnbench.report.rows import CONTROL, Row, Table
 
 
 def of_table(table: Table) -> list[str]:
@@ -17,9 +17,8 @@ def of_table(table: Table) -> list[str]:
             f"Intervals: t with {table.freedom:.1f} degrees of freedom on a standard deviation of "
             f"{table.deviation:.2f} points for one paired difference, pooled over the rows."
         )
-    return lines + [
-        f"`{row.name}`: {note}." for row in table.rows for note in of_row(row, METRIC.get(table.task))
-    ]
+    metric = table.metric.key if table.metric else None
+    return lines + [f"`{row.name}`: {note}." for row in table.rows for note in of_row(row, metric)]
 
 
 def of_row(row: Row, metric: str | None) -> list[str]:

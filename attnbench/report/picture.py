@@ -5,7 +5,7 @@ from collections.abc import Callable
 from html import escape
 
 from attnbench.mechanisms import CATEGORIES
-from attnbench.report.rows import METRIC, Row, Table
+from attnbench.report.rows import Row, Table
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 900, 60, 620, 50, 15  # px; labels stand to the right of RIGHT
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
@@ -41,7 +41,14 @@ def picture(table: Table) -> str | None:
     x, ticks = _across([cost(row) or 1.0 for row in rows])
     y, levels = _up([v for row in rows for v in _reach(row)], bottom)
     bars = "bars: 95 %" if any(low < high for low, high in map(_reach, rows)) else "one seed, no interval"
-    drawn = [_text(LEFT, 20, f"Δ {METRIC[table.task]} to none (points; {bars}): {table.title}", "start")]
+    drawn = [
+        _text(
+            LEFT,
+            20,
+            f"Δ {table.metric.name if table.metric else ''} to none (points; {bars}): {table.title}",
+            "start",
+        )
+    ]
     drawn += [_line(x(t), TOP, x(t), bottom, "grid") + _text(x(t), bottom + 18, f"{t:g}×") for t in ticks]
     drawn += [
         _line(LEFT, y(v), RIGHT, y(v), "grid") + _text(LEFT - 8, y(v) + 4, f"{v:+g}" if v else "0", "end")

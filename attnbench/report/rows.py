@@ -11,10 +11,11 @@ import numpy as np
 from attnbench.mechanisms import CATEGORIES
 from attnbench.records import Record
 from attnbench.report.load import at, number, started
-from attnbench.report.statistics import effects, paired, ranks
+from attnbench.report.metrics import Metric, costs_alone, headline
+from attnbench.report.statistics import effects, paired, probability, ranks, seeds_needed
 
 CONTROL = "none"
-METRIC = {"cls": "top1", "profile": None}  # of the test split, that a row's difference is taken in
+DECIDED = 0.2  # points: the difference that a verdict says how many more seeds would decide
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Effect:
     p_holm: float | None
     pairs: int
     rank: int | None  # among the rows with five pairs or more
+    probability: float | None  # that one more seed's difference is above 0
+    needed: int | None  # pairs that would decide a difference of `DECIDED` points
 
 
 @dataclass
@@ -89,12 +92,23 @@ class Table:
     backbone: str
     recipe: str
     rows: list[Row]
+    trains: bool = True  # false: costs alone
     deviation: float | None = None  # pooled, of one paired difference, in the metric's unit
     freedom: float | None = None
 
     @property
     def records(self) -> list[Record]:
         return [r for row in self.rows for r in row.records]
+
+    @property
+    def metric(self) -> Metric | None:
+        """What its rows are compared by; None where nothing is trained or the task is not known."""
+        return headline(self.task) if self.trains else None
+
+    @property
+    def control(self) -> Row | None:
+        """The row without attention."""
+        return next((row for row in self.rows if row.attn == CONTROL), None)
 
     @property
     def side(self) -> str:
@@ -109,7 +123,7 @@ class Table:
     def about(self) -> tuple[str, ...]:
         """What a person calls it: a table of costs goes by its backbone and input alone."""
         named = (self.task, self.data, self.backbone, self.recipe)
-        return tuple(filter(None, named if METRIC.get(self.task) else (self.task, self.backbone, self.side)))
+        return tuple(filter(None, named if self.metric else (self.task, self.backbone, self.side)))
 
     @property
     def title(self) -> str:
@@ -134,12 +148,11 @@ def _table(fingerprint: str, group: list[Record]) -> Table:
     rows = sorted((_row(*where, found) for where, found in by_row.items()), key=_place)
     cell = max(group, key=_age)["cell"]
     task, data, backbone, recipe = (cell.get(k) or "" for k in ("task", "data", "backbone", "recipe"))
-    table = Table(fingerprint, task, data, backbone, recipe, rows)
-    control = next((r for r in rows if r.attn == CONTROL), None)
+    table = Table(fingerprint, task, data, backbone, recipe, rows, trains=not costs_alone(group[0]))
     for row in rows:
-        row.control = None if row is control else control
-    if control and (metric := METRIC.get(table.task)):
-        _compare(table, control, metric)
+        row.control = None if row is table.control else table.control
+    if table.control and table.metric:
+        _compare(table, table.control, table.metric.key)
     return table
 
 
@@ -164,12 +177,14 @@ def _compare(table: Table, control: Row, metric: str) -> None:
     twin = np.array([control.score(metric).get(seed, math.nan) for seed in seeds])
     found = effects(paired(matrix, twin))
     places = ranks(found.mean, found.pairs)
+    ahead = probability(found)
+    needed = seeds_needed(found, DECIDED)
     for i, row in enumerate(rows):
-        mean, low, high, p, p_holm = (
+        mean, low, high, p, p_holm, above = (
             None if math.isnan(column[i]) else float(column[i])
-            for column in (found.mean, found.low, found.high, found.p, found.p_holm)
+            for column in (found.mean, found.low, found.high, found.p, found.p_holm, ahead)
         )
-        row.effect = Effect(mean, low, high, p, p_holm, int(found.pairs[i]), places[i])
+        row.effect = Effect(mean, low, high, p, p_holm, int(found.pairs[i]), places[i], above, needed)
     if found.freedom:
         table.deviation, table.freedom = found.deviation, found.freedom
 

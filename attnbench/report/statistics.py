@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 RANKED_FROM = 5  # pairs of seeds; what has fewer is exploratory
+MOST_SEEDS = 2**20  # beyond which nobody trains
 SHARED = 0.25  # squared correlation of two rows' differences: control and candidates vary alike
 
 
@@ -87,3 +88,46 @@ def ranks(mean: Float[np.ndarray, " rows"], pairs: np.ndarray, least: int = RANK
     """Place of each row among those with at least `least` pairs, 1 the largest mean; None: not ranked."""
     ranked = mean[pairs >= least]
     return [1 + int((ranked > m).sum()) if n >= least else None for m, n in zip(mean, pairs)]
+
+
+def probability(found: Effects) -> np.ndarray:
+    """Of each row (rows,): how likely one more seed puts it above the control; NaN where nothing is known.
+
+    The prediction of a new difference: t at the mean over its standard error, sd sqrt(1 + 1/n).
+    """
+    from scipy.special import stdtr
+
+    if not found.freedom or not found.deviation > 0:
+        return np.full(len(found.pairs), np.nan)
+    spread = found.deviation * np.sqrt(1 + 1 / np.maximum(found.pairs, 1))
+    return np.where(found.pairs >= 2, stdtr(found.freedom, found.mean / spread), np.nan)
+
+
+def seeds_needed(found: Effects, difference: float, level: float = 0.95, power: float = 0.8) -> int | None:
+    """Pairs a row by which a true difference of that size is found with that probability; None: not known.
+
+    Found means p below 1 - level after the sharpest of Holm's factors, the number of judged rows. The
+    degrees of freedom grow with the pairs as they do in the table at hand.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    if not found.freedom or not found.deviation > 0:
+        return None
+    judged = ~np.isnan(found.p)
+    tail = (1 - level) / 2 / max(int(judged.sum()), 1)
+    each = found.freedom / float(np.mean(found.pairs[judged] - 1))
+
+    def reached(pairs: int) -> bool:
+        freedom = each * (pairs - 1)
+        strength = difference * np.sqrt(pairs) / found.deviation
+        return 1 - nctdtr(freedom, strength, stdtrit(freedom, 1 - tail)) >= power
+
+    low, high = 1, 2
+    while not reached(high):
+        low, high = high, 2 * high
+        if high > MOST_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high

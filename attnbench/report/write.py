@@ -10,10 +10,10 @@ from attnbench import records
 from attnbench.errors import UserError
 from attnbench.records import Record
 from attnbench.report import index, layout, notes
-from attnbench.report.columns import ACCURACY, COST, ENDS, LEADERBOARDS, WHO
+from attnbench.report.columns import COST, ENDS, SEEDS, WHO, compared, score, sections
 from attnbench.report.load import load
 from attnbench.report.picture import picture
-from attnbench.report.rows import METRIC, Table, tables
+from attnbench.report.rows import Table, tables
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ def write(results: Path) -> list[Path]:
     for name, reason in loaded.unreadable.items():
         log.warning("%s is no record and is left out: %s", records.folder(results) / name, reason)
     found = tables(loaded.records)
-    named = names([t for t in found if t.task in LEADERBOARDS])
+    named = names([t for t in found if sections(t)])
     texts = {name: text for stem, table in named.items() for name, text in _files(stem, table).items()}
-    if scored := [t for t in named.values() if METRIC[t.task]]:
+    if scored := [t for t in named.values() if t.metric]:
         texts[TOGETHER] = layout.comma_separated(scored)
-    others = [t for t in found if t.task not in LEADERBOARDS]
+    others = [t for t in found if not sections(t)]
     texts["README.md"] = index.page(named, others, loaded.unreadable, TOGETHER in texts)
     _refuse_foreign(results, texts)
     _remove_stale(results, texts)
@@ -55,10 +55,15 @@ def summary(found: Iterable[Record]) -> str:
     counted = ", ".join(f"{n} {end}" for end, n in sorted(ends.items(), key=lambda e: (e[0] != "done", e)))
     parts = [f"{len(found)} cells" + (f": {counted}" if counted else "")]
     for table in tables(found):
-        metric = METRIC.get(table.task)
-        told = [*WHO[1:], *ENDS, *(ACCURACY[:3] if metric else []), *COST[1:3], COST[5]]
+        metric = table.metric
+        trained = [SEEDS, score(metric), compared(metric)] if metric else []
+        told = [*WHO[1:], *ENDS, *trained, *COST[1:3], COST[5]]
         failed = [row for row in table.rows if len(row.done) < len(row.records)]
-        said = [f"{row.name}: {note}" for row in failed for note in notes.of_row(row, metric)]
+        said = [
+            f"{row.name}: {note}"
+            for row in failed
+            for note in notes.of_row(row, metric.key if metric else None)
+        ]
         parts += [f"{table.title}\n{layout.grid(table.rows, told, 'simple')}", *said]
     return "\n\n".join(parts)
 

@@ -1,0 +1,74 @@
+"""What each task is judged by, on the test split; the first metric of a task is its headline."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attnbench.records import Record
+from attnbench.report.load import at
+
+CLASS_IOU = "iou_"  # before a class's name
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a test split."""
+
+    key: str  # in the record
+    name: str  # to a reader
+    unit: str = "percent"
+    digits: int = 2
+    larger: bool = True  # is better
+
+    @property
+    def heading(self) -> str:
+        unit = {"percent": "%"}.get(self.unit, self.unit)
+        return f"test {self.name} ({unit}) {'↑' if self.larger else '↓'}"
+
+
+CLASSES = (
+    Metric("top1", "top-1"),
+    Metric("top5", "top-5"),
+    Metric("nll", "NLL", "nats", 4, larger=False),
+    Metric("ece", "ECE", larger=False),
+)
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "cls": CLASSES,
+    "clip": CLASSES,
+    "skeleton": CLASSES,
+    "seg": (
+        Metric("miou", "mIoU"),
+        Metric("pixel_accuracy", "pixel accuracy"),
+        Metric("mean_accuracy", "mean class accuracy"),
+        Metric("boundary_f1", "boundary F1"),
+        Metric("loss", "loss", "nats", 4, larger=False),
+    ),
+    "sequence": (
+        Metric("sequence_accuracy", "sequence accuracy"),
+        Metric("symbol_accuracy", "symbol accuracy"),
+        Metric("loss", "loss", "nats", 4, larger=False),
+    ),
+    "retrieval": (
+        Metric("rank1", "rank-1"),
+        Metric("rank5", "rank-5"),
+        Metric("map", "mAP"),
+        Metric("loss", "loss", "nats", 4, larger=False),
+    ),
+}
+
+
+def headline(task: str) -> Metric | None:
+    """What a task's rows are compared by; None for costs alone and for tasks that are not known."""
+    return METRICS[task][0] if task in METRICS else None
+
+
+def costs_alone(record: Record) -> bool:
+    """Whether a cell of this kind trains nothing, so that its costs are all there is."""
+    task = record["cell"]["task"]
+    trains = at(record, "config", "task", "trains")
+    return trains is False or task == "profile" or task.endswith("_profile")
+
+
+def class_ious(found: Iterable[Record]) -> list[Metric]:
+    """The classes whose intersection over union any of the records has, by name."""
+    keys = {key for r in found for key in at(r, "metrics", "test") or {} if key.startswith(CLASS_IOU)}
+    return [Metric(key, f"IoU of {key.removeprefix(CLASS_IOU)}") for key in sorted(keys)]
