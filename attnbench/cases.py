@@ -10,16 +10,50 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Mechanism, Place
 
+STEPS = 3  # of a sequence, unless a case says so
+
+
+class Control(nn.Module):
+    """What the controls at `head`, `network` and `decoder` tell of themselves."""
+
+    def __init__(self, classes: int, steps: int | None, width: int) -> None:
+        super().__init__()
+        self.classes, self.steps, self.width = classes, steps, width
+
 
 @dataclass(frozen=True)
 class Case:
-    """A mechanism's class with options, and the maps (batch, channels, *size) that it is tried on."""
+    """A mechanism's class with options, and what it is tried on.
+
+    Maps (batch, channels, *size); clips (batch, frames, channels, *size) where the mechanism takes them; or
+    skeletons (batch, frames, channels // 3, 3). `classes` are those of the control that it replaces; `steps`
+    are its steps where it names sequences, as every control at site `decoder` does.
+    """
 
     cls: type[Mechanism]
     options: Mapping[str, Any] = field(default_factory=dict)
     channels: int = 64
     size: tuple[int, int] = (7, 5)
     batch: int = 2
+    frames: int = 8
+    classes: int = 10
+    steps: int | None = None
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where the mechanism's paper puts it."""
+        site = self.cls.card.site
+        return (site,) if isinstance(site, str) else site
+
+    @property
+    def sequence(self) -> int | None:
+        """Steps of the sequences that it names; None where it gives one label."""
+        return self.steps or (STEPS if "decoder" in self.sites else None)
+
+    @property
+    def logits(self) -> bool:
+        """Whether it ends in scores, not in a map."""
+        return self.cls.gives == "logits"
 
     def with_(self, **changes: Any) -> Self:
         return replace(self, **changes)
@@ -27,23 +61,64 @@ class Case:
     def fresh(self, seed: int = 0) -> Mechanism:
         """The module as initialised, in training mode; at site `conv` it stands for a 3x3 convolution."""
         with seeded(seed):
-            takes_over = self.cls.card.site == "conv"
-            conv = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False) if takes_over else None
-            return self.cls.at(Place("probe", self.channels, self.size, replaces=conv), **self.options)
+            return self.cls.at(self._place(), **self.options)
+
+    def _place(self) -> Place:
+        replaces: nn.Module | None = None
+        if "conv" in self.sites:
+            replaces = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
+        if self.logits:
+            replaces = Control(self.classes, self.sequence, self.channels)
+        if self.cls.skeletons:
+            size = (self.channels // 3, 3)
+            return Place("probe", self.channels, size, replaces=replaces, frames=self.frames)
+        frames = self.frames if self.cls.clips or ("head" in self.sites and self.logits) else None
+        return Place("probe", self.channels, self.size, replaces=replaces, frames=frames)
 
     def trained(self, seed: int = 0) -> Mechanism:
         """The module in float64, its parameters and running statistics drawn: no zero hides a path."""
         return randomise(self.fresh(seed), seed).double()
 
     def x(self, seed: int = 1) -> Tensor:
-        """A map of standard normal numbers in float64, which asks for its gradient."""
-        drawn = torch.Generator().manual_seed(seed)
-        shape = (self.batch, self.channels, *self.size)
-        return torch.randn(shape, generator=drawn, dtype=torch.float64).requires_grad_()
+        """What it takes, of standard normal numbers in float64, which asks for its gradient."""
+        shape: tuple[int, ...] = (self.batch, self.channels, *self.size)
+        if self.cls.skeletons:
+            shape = (self.batch, self.frames, self.channels // 3, 3)
+        elif self.clips:
+            shape = (self.batch, self.frames, self.channels, *self.size)
+        return draw(shape, seed).requires_grad_()
+
+    @property
+    def clips(self) -> bool:
+        """Whether it takes clips, with these options."""
+        return self.cls.clips or ("space_time" in self.options and self.fresh().clips)
+
+    @property
+    def result(self) -> tuple[int, ...] | None:
+        """Shape of the scores that it ends in; None: that of its input."""
+        if not self.logits:
+            return None
+        steps = () if self.sequence is None else (self.sequence,)
+        return (self.batch, *steps, self.classes)
+
+    def targets(self) -> Tensor:
+        """What the task would hand to `loss`: a class of each input, or a sequence and its end."""
+        labels = torch.arange(self.batch) % 2
+        if not self.logits or self.sequence is None:
+            return labels
+        sequences = torch.full((self.batch, self.sequence), -100)
+        sequences[:, 1:2] = self.classes - 1
+        sequences[:, 0] = labels
+        return sequences
 
     def __str__(self) -> str:
         options = ",".join(f"{k}={v}" for k, v in self.options.items())
         return f"{self.cls.__module__.rpartition('.')[2]}({options})"
+
+
+def draw(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal numbers in float64 that depend on the seed alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @contextmanager

@@ -7,28 +7,35 @@
     def test_my_attention(check, case):               # in pytest, one test a check and case
         check(case)
 
-A check raises `Broken` and says what was found. None touches the global random state.
+A check raises `Broken` and says what was found, or `Meaningless` and says why it has nothing to check of that
+mechanism, which pytest takes for a skipped test. None touches the global random state.
 """
 
 import copy
+import unittest
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attnbench.cases import Case, randomise, seeded
+from attnbench.cases import Case, draw, randomise, seeded
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Mechanism
 
-__all__ = ["CHECKS", "Broken", "Case", "Check", "parametrize", "randomise", "run"]
+__all__ = ["CHECKS", "Broken", "Case", "Check", "Meaningless", "parametrize", "randomise", "run"]
 
 WIDTHS = (16, 64, 256)
+JOINTS = (15, 30, 50)
 SIZES = ((5, 8), (8, 5), (6, 6), (13, 3), (1, 6))
 
 
 class Broken(AssertionError):
     """A mechanism does not keep what is demanded of it."""
+
+
+class Meaningless(unittest.SkipTest):
+    """The check asks what cannot be asked of a mechanism of that kind."""
 
 
 Check = Callable[[Case], None]
@@ -37,7 +44,8 @@ Check = Callable[[Case], None]
 def parameters(case: Case) -> None:
     """At default options the module has the parameters that its card states, at several widths."""
     tried = 0
-    for channels in WIDTHS:
+    widths = tuple(3 * joints for joints in JOINTS) if case.cls.skeletons else WIDTHS
+    for channels in widths:
         try:
             module = case.with_(options={}, channels=channels).fresh()
         except Impossible:
@@ -45,7 +53,7 @@ def parameters(case: Case) -> None:
         tried += 1
         has, says = sum(p.numel() for p in module.parameters()), case.cls.card.params(channels)
         _demand(has == says, f"{has} parameters at {channels} channels, but the card says {says}")
-    _demand(tried > 0, f"it cannot be built at any of {WIDTHS} channels")
+    _demand(tried > 0, f"it cannot be built at any of {widths} channels")
 
 
 def weight_decay(case: Case) -> None:
@@ -56,17 +64,19 @@ def weight_decay(case: Case) -> None:
 
 
 def shape(case: Case) -> None:
-    """The output has the input's shape and dtype, in training and in evaluation."""
+    """The output has the input's shape, or the scores', and its dtype, in training and in evaluation."""
     for dtype in (torch.float32, torch.float64):
         for training in (True, False):
             module, x = case.fresh().to(dtype).train(training), case.x().to(dtype)
             y = module(x)
-            _demand(y.shape == x.shape, f"{tuple(x.shape)} became {tuple(y.shape)}")
+            _demand(_fits(case, x, y), f"{tuple(x.shape)} became {tuple(y.shape)}")
             _demand(y.dtype == dtype, f"{dtype} became {y.dtype}")
 
 
 def equation(case: Case) -> None:
     """`forward(x)` is `f(g(x), x)`, in values and in all gradients."""
+    if case.cls.g is Mechanism.g:
+        raise Meaningless("it attends anew at each step of a recurrence: no one map g(x)")
     for training in (True, False):
         fast = case.trained().train(training)
         plain = copy.deepcopy(fast)
@@ -76,7 +86,7 @@ def equation(case: Case) -> None:
         with seeded(0):
             theirs = plain.f(plain.g(b), b)
         _same("f(g(x), x)", ours, theirs)
-        weights = case.x(2).detach()
+        weights = draw(tuple(ours.shape), 2)
         (ours * weights).sum().backward()
         (theirs * weights).sum().backward()
         _same("the gradient of x", a.grad, b.grad)
@@ -87,7 +97,9 @@ def equation(case: Case) -> None:
 def gate(case: Case) -> None:
     """At default options the entries of the map lie in the range that the card states."""
     if case.cls.card.range is None:
-        return
+        raise Meaningless("its card states no range")
+    if case.cls.g is Mechanism.g:
+        raise Meaningless("it attends anew at each step of a recurrence: no one map g(x)")
     low, high = case.cls.card.range
     for scale in (1.0, 30.0):
         g = case.with_(options={}).trained().eval().g(case.x() * scale)
@@ -98,6 +110,8 @@ def gate(case: Case) -> None:
 
 def identity(case: Case) -> None:
     """At default options a fresh module returns its input, bit by bit, if and only if the card says so."""
+    if case.logits:
+        raise Meaningless("it ends in scores, which are never its input")
     for training in (True, False):
         module, x = case.with_(options={}).fresh().double().train(training), case.x()
         is_identity = torch.equal(module(x), x)
@@ -107,10 +121,16 @@ def identity(case: Case) -> None:
 
 
 def gradient(case: Case) -> None:
-    """The input and every parameter get a gradient, no matrix one of zeros; but see `untrained`."""
-    for training in (True, False):
+    """The input and every parameter get a gradient, no matrix one of zeros; but see `untrained`.
+
+    What ends in scores may have parameters that its own loss alone reaches: it is tried in training, with it.
+    """
+    for training in (True,) if case.logits else (True, False):
         module, x = case.trained().train(training), case.x()
-        (module(x) * case.x(2).detach()).sum().backward()
+        y = module(x)
+        objective = (y * draw(tuple(y.shape), 2)).sum()
+        term = module.loss(case.targets()) if case.logits else None
+        (objective if term is None else objective + term).backward()
         _demand(_alive(x.grad), "no gradient reaches the input")
         for name, p in module.named_parameters():
             if name in module.untrained:
@@ -140,16 +160,20 @@ def images(case: Case) -> None:
 
 def sizes(case: Case) -> None:
     """Odd and non-square maps keep their shape, built for them or not, or are refused clearly."""
+    if case.cls.skeletons:
+        raise Meaningless("a skeleton is no map: it has no height and width")
     for size in SIZES:
         other = case.with_(size=size)
         for build in (other.trained, case.trained):
             y = _unless_refused(lambda module, x: module(x), build, other)
-            _demand(y is None or y.shape == other.x().shape, f"a map of {size} became {y is None or y.shape}")
+            _demand(y is None or _fits(other, other.x(), y), f"a map of {size} became {y is None or y.shape}")
             _finite(f"the output on {size}", y)
 
 
 def point(case: Case) -> None:
     """A 1x1 map gives finite values and gradients, or is refused clearly."""
+    if case.cls.skeletons:
+        raise Meaningless("a skeleton is no map: it has no height and width")
 
     def use(module: Mechanism, x: Tensor) -> Tensor:
         for training in (True, False):
@@ -180,7 +204,7 @@ def half(case: Case) -> None:
             module, x = case.fresh().eval(), (case.x().detach() * scale).to(dtype)
             with torch.autocast("cpu", dtype=dtype), torch.no_grad():
                 y = module(x)
-            _demand(y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
+            _demand(case.logits or y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
             _finite(f"the output in {dtype} at {scale:g}", y)
 
 
@@ -197,13 +221,15 @@ def half_training(case: Case) -> None:
 
 def channels_last(case: Case) -> None:
     """The memory layout channels_last changes no number."""
+    if case.cls.skeletons:
+        raise Meaningless("a skeleton is no map: it has one layout")
     for training in (True, False):
         module, x = case.trained().train(training), case.x()
         last = copy.deepcopy(module).to(memory_format=torch.channels_last)
         with seeded(0):
             expected = module(x)
         with seeded(0):
-            _same("channels_last", last(x.contiguous(memory_format=torch.channels_last)), expected)
+            _same("channels_last", last(_channels_last(x)), expected)
 
 
 def state(case: Case) -> None:
@@ -234,7 +260,7 @@ def loss(case: Case) -> None:
     """Its own loss term, where it has one after a pass in training, is one finite number with a gradient."""
     module = case.trained().train()
     module(case.x())
-    term = module.loss(torch.arange(case.batch) % 2)
+    term = module.loss(case.targets())
     if term is not None:
         _demand(term.numel() == 1 and term.requires_grad, "loss() is not a number with a gradient")
         _finite("loss()", term)
@@ -253,6 +279,8 @@ def run(cls: type[Mechanism], options: Mapping[str, Any] | None = None, **case: 
     for check in CHECKS:
         try:
             check(Case(cls, options or {}, **case))
+        except Meaningless:
+            continue
         except Exception as error:
             said = str(error) if isinstance(error, Broken) else repr(error)
             failed.append(f"{check.__name__}: {said}")
@@ -266,6 +294,17 @@ def parametrize(*cases: Case) -> Any:
 
     pairs = [pytest.param(check, case, id=f"{case}-{check.__name__}") for case in cases for check in CHECKS]
     return pytest.mark.parametrize(("check", "case"), pairs)
+
+
+def _fits(case: Case, x: Tensor, y: Tensor) -> bool:
+    """Whether y has the shape that it ought to have."""
+    return tuple(y.shape) == (case.result or tuple(x.shape))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same maps with channels innermost; of a clip, frame by frame."""
+    maps = x.flatten(0, x.ndim - 4).contiguous(memory_format=torch.channels_last)
+    return maps.unflatten(0, x.shape[: x.ndim - 3])
 
 
 def _demand(holds: object, otherwise: str) -> None:

@@ -21,11 +21,17 @@ def names(group: str) -> list[str]:
 
 
 class Layout(StrEnum):
-    """How a site's module holds its map: as (b, c, h, w), as (b, h, w, c), or as (b, n, c) tokens."""
+    """How a site's module holds its map: as (b, c, h, w), as (b, h, w, c), or as (b, n, c) tokens.
+
+    In a network for clips, frames are part of the batch there, but for BTCHW: (b, t, c, h, w). BTJC is no map
+    but a skeleton: (b, t, joints, coordinates).
+    """
 
     BCHW = "BCHW"
     BHWC = "BHWC"
     BNC = "BNC"
+    BTCHW = "BTCHW"
+    BTJC = "BTJC"
 
 
 class Precision(StrEnum):
@@ -43,15 +49,15 @@ class Site:
     after: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     instead: list[str] = field(default_factory=list)
+    # Modules that a mechanism's own head stands instead of (`Mechanism.head`); mechanisms without one go as above.
+    head: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        after, before, instead = (
-            [prefix + p for p in patterns] for patterns in (self.after, self.before, self.instead)
-        )
-        return replace(self, after=after, before=before, instead=instead)
+        hows = ("after", "before", "instead", "head")
+        return replace(self, **{how: [prefix + p for p in getattr(self, how)] for how in hows})
 
 
 @dataclass
@@ -97,9 +103,17 @@ class Data:
 class Augment:
     """Drawn anew for each image of each training batch."""
 
-    crop: str = "pad"  # pad: random crop after zero padding; resized: random area and aspect; none
+    # pad: random crop after zero padding; resized: random area and aspect; scaled: random crop of the image
+    # at a random scale, for masks; none
+    crop: str = "pad"
     padding: int = 4  # px, for crop=pad
     scale: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the area, for crop=resized
+    # For crop=scaled: lowest and highest scale, and height and width of what is cut out, px (empty: the data's)
+    resize: list[float] = field(default_factory=lambda: [0.5, 2.0], metadata={"neutral": [0.5, 2.0]})
+    crop_size: list[int] = field(default_factory=list, metadata={"neutral": []})
+    # Of images with masks: brightness, contrast and saturation change by up to this share, the hue by up to a
+    # tenth of it (of the circle)
+    jitter: float = field(default=0.0, metadata={"neutral": 0.0})
     flip: bool = True
     cutout: int = 0  # side of the square set to the mean, px; 0: off
     mixup: float = 0.0  # alpha; 0: off

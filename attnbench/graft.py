@@ -7,7 +7,7 @@ module takes its name in its parent.
 
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,29 +33,59 @@ def graft(
 ) -> list[Mechanism]:
     """Put the mechanism at every place of the site; the new modules, each once, in the order they run.
 
-    `image` is (channels, height, width) of the network's input. The weights drawn depend on `seed` alone and
-    the global random state stays as it was. The mechanism `none` touches nothing. Raises `UserError` for
-    unknown names and patterns that match nothing, `Impossible` where the mechanism cannot stand; the
-    network is then as it was.
+    `image` is the shape of one input of the network: (channels, height, width), or as `sites.observe` has
+    it for clips and skeletons. The weights drawn depend on `seed` alone and the global random state stays as
+    it was. The mechanism `none` touches nothing. Raises `UserError` for unknown names and patterns that match
+    nothing, `Impossible` where the mechanism cannot stand; the network is then as it was.
     """
     cls = _mechanism(mechanism, options)
     if mechanism == "none":
         return []
+    if site.head and (own := _head(model, cls, options, site, image, seed)) is not None:
+        return own
     spots = observe(model, site, image)
     for spot in spots:
         _check(spot, site)
     reference = next(model.parameters())
     with _random_stream(seed):
         built = _build(cls, options, [spot.place for spot in spots])
+    for spot, module in zip(spots, built):
+        _fit(spot, module)
     for index, (spot, module) in enumerate(zip(spots, built)):
         module.to(reference.device, reference.dtype).train(model.training)
         first = module not in built[:index]
-        _attach(model, spot, module, _Call(site.layout, site.prefix, spot.place.size, first))
+        call = _Call(site.layout, site.prefix, spot.place.size, first, spot.place.frames)
+        _attach(model, spot, module, call)
     return list(dict.fromkeys(built))
 
 
+def _head(
+    model: nn.Module,
+    cls: type[Mechanism],
+    options: Mapping[str, Any],
+    site: Site,
+    image: tuple[int, ...],
+    seed: int,
+) -> list[Mechanism] | None:
+    """Put the mechanism's own head where the site says; None where it has none or no head tells of itself."""
+    spots = observe(model, replace(site, after=[], before=[], instead=site.head), image)
+    reference = next(model.parameters())
+    found = []
+    for spot in spots:
+        if not hasattr(spot.module, "place"):
+            return None
+        with _random_stream(seed):
+            head = cls.head(spot.place, **options)
+        if head is None:
+            return None
+        head.to(reference.device, reference.dtype).train(model.training)
+        _replace(model, spot, head)
+        found += mechanisms(head)
+    return list(dict.fromkeys(found))
+
+
 def places(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Place]:
-    """The places of a site, in the order they run, as seen in a dry run on one black image.
+    """The places of a site, in the order they run, as seen in a dry run on one black input.
 
     A stage is a set of places with maps of equal size, counted in the order of their first appearance; for
     a place `instead` of a module its output's size counts. The network is left as it was.
@@ -95,8 +125,20 @@ def _check(spot: Spot, site: Site) -> None:
     """Raise `UserError` where nothing can be attached."""
     if spot.how != "instead" and "attention" in spot.module._modules:
         raise UserError(f"{spot.name}: an attention stands there already")
-    if spot.how == "instead" and site.layout != Layout.BCHW:
+    if spot.how == "instead" and site.layout in (Layout.BHWC, Layout.BNC):
         raise UserError(f"{spot.name}: a module can be replaced in layout BCHW only, not in {site.layout}")
+
+
+def _fit(spot: Spot, mechanism: Mechanism) -> None:
+    """Raise `Impossible` where a mechanism would be handed what it cannot read."""
+    name = type(mechanism).__name__
+    if spot.how != "instead" and mechanism.gives != "map":
+        raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
+    if spot.how != "instead" and spot.arrives == "map" and not mechanism.skeletons:
+        return  # a clip's frames are handed over as either kind needs them
+    reads = "skeleton" if mechanism.skeletons else "clip" if mechanism.clips else "map"
+    if reads != spot.arrives:
+        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {reads}s")
 
 
 def _build(cls: type[Mechanism], options: Mapping[str, Any], where: list[Place]) -> list[Mechanism]:
@@ -126,8 +168,7 @@ def _random_stream(seed: int) -> Iterator[None]:
 
 def _attach(model: nn.Module, spot: Spot, mechanism: Mechanism, call: "_Call") -> None:
     if spot.how == "instead":
-        parent, _, name = spot.name.rpartition(".")
-        setattr(model.get_submodule(parent), name, mechanism)
+        _replace(model, spot, mechanism)
         return
     spot.module.add_module("attention", mechanism)
     if spot.how == "after":
@@ -138,7 +179,14 @@ def _attach(model: nn.Module, spot: Spot, mechanism: Mechanism, call: "_Call") -
     spot.module._attention_handle = handle  # type: ignore[assignment]
 
 
+def _replace(model: nn.Module, spot: Spot, module: nn.Module) -> None:
+    parent, _, name = spot.name.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
+
+
 def _after(module: nn.Module, args: tuple[Any, ...], output: Tensor, *, call: "_Call") -> Tensor:
+    if module.attention.gated and len(args) > 1:  # type: ignore[union-attr]
+        return module.attention(output, *args[1:])  # type: ignore[operator]
     return call(module.attention, output)  # type: ignore[arg-type]
 
 
@@ -154,16 +202,24 @@ class _Call:
     prefix: int
     size: tuple[int, int]
     first: bool  # of the places that share the mechanism
+    frames: int | None = None  # of the clips whose frames are the batch there
 
     def __call__(self, mechanism: Mechanism, x: Tensor) -> Tensor:
         if self.first:
             mechanism.start_pass()
         if self.layout == Layout.BHWC:
-            return _own(mechanism(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+            return _own(self._map(mechanism, x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         if self.layout == Layout.BNC:
             tokens = x[:, self.prefix :].transpose(1, 2).unflatten(2, self.size)
-            return torch.cat([x[:, : self.prefix], mechanism(tokens).flatten(2).transpose(1, 2)], 1)
-        return _own(mechanism(x))
+            mapped = self._map(mechanism, tokens).flatten(2).transpose(1, 2)
+            return torch.cat([x[:, : self.prefix], mapped], 1)
+        return _own(self._map(mechanism, x))
+
+    def _map(self, mechanism: Mechanism, x: Tensor) -> Tensor:
+        """What the mechanism makes of maps (n, c, h, w), which for some are to be clips."""
+        if not mechanism.clips or x.ndim != 4:
+            return mechanism(x)
+        return mechanism(x.unflatten(0, (-1, self.frames or 1))).flatten(0, 1)
 
 
 def _own(y: Tensor) -> Tensor:

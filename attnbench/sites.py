@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -27,10 +27,14 @@ class Spot:
     name: str
     module: nn.Module
     place: Place
+    arrives: str = "map"  # or clip or skeleton; the frames of a clip may arrive as maps
 
 
 def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
-    """The spots of a site in the order they run, from a dry run on one black image (channels, height, width).
+    """The spots of a site in the order they run, from a dry run on one black input.
+
+    `image` is the input's shape: (channels, height, width), of a clip (frames, channels, height, width), of a
+    skeleton (frames, joints, coordinates).
 
     Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map.
     """
@@ -42,19 +46,17 @@ def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
     spots = []
     for name, (arrives, leaves) in seen.items():
         how = next(how for how, other in named if other == name)
-        channels, size = _map(name, arrives, site, image)
-        counts = size if how != "instead" else _map(name, leaves, site, image)[1]
+        channels, size, frames = _map(name, arrives, site, image)
+        keeps = how == "instead" and len(arrives) == len(leaves)
+        counts = _map(name, leaves, site, image)[1] if keeps else size
+        module = model.get_submodule(name)
+        replaces = module if how == "instead" else None
         stage = stages.setdefault(counts, len(stages))
-        spots.append((how, name, channels, size, stage))
-    return [_spot(model, len(stages), *spot) for spot in spots]
-
-
-def _spot(
-    model: nn.Module, stages: int, how: str, name: str, channels: int, size: tuple[int, int], stage: int
-) -> Spot:
-    module = model.get_submodule(name)
-    replaces = module if how == "instead" else None
-    return Spot(how, name, module, Place(name, channels, size, stage, stages, replaces, model))
+        said = getattr(module, "place", {})
+        place = Place(name, channels, size, stage, 0, replaces, model, frames, **said)
+        kind = "skeleton" if site.layout == Layout.BTJC else "clip" if len(arrives) == 5 else "map"
+        spots.append(Spot(how, name, module, place, kind))
+    return [replace(spot, place=replace(spot.place, stages=len(stages))) for spot in spots]
 
 
 # Patterns
@@ -176,14 +178,22 @@ def _shape(name: str, x: Any = None, *rest: Any) -> Shape:
     return tuple(x.shape)
 
 
-def _map(name: str, shape: Shape, site: Site, image: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
-    """Channels and (height, width) of the map that a tensor of that shape holds in the site's layout."""
-    if len(shape) == 4 and site.layout == Layout.BCHW:
-        return shape[1], (shape[2], shape[3])
+def _map(
+    name: str, shape: Shape, site: Site, image: tuple[int, ...]
+) -> tuple[int, tuple[int, int], int | None]:
+    """Channels, (height, width) and frames of what a tensor of that shape holds in the site's layout."""
+    clip = len(image) == 4
+    frames = shape[0] if clip else None  # the dry run's batch is one clip, whose frames are images here
+    if len(shape) == 5 and site.layout == Layout.BTCHW:
+        return shape[2], (shape[3], shape[4]), shape[1]
+    if len(shape) == 4 and (site.layout == Layout.BCHW or (clip and site.layout == Layout.BTCHW)):
+        return shape[1], (shape[2], shape[3]), frames
     if len(shape) == 4 and site.layout == Layout.BHWC:
-        return shape[3], (shape[1], shape[2])
+        return shape[3], (shape[1], shape[2]), frames
+    if len(shape) == 4 and site.layout == Layout.BTJC:
+        return shape[2] * shape[3], (shape[2], shape[3]), shape[1]
     if len(shape) == 3 and site.layout == Layout.BNC:
-        return shape[2], _grid(name, shape[1] - site.prefix, image)
+        return shape[2], _grid(name, shape[1] - site.prefix, image), frames
     raise UserError(f"{name}: a tensor of shape {shape} passes there, no map of layout {site.layout}")
 
 
@@ -199,4 +209,4 @@ def _grid(name: str, tokens: int, image: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _text(image: tuple[int, ...]) -> str:
-    return f"{image[-2]}x{image[-1]} px"
+    return f"{image[-2]}x{image[-1]} px" if len(image) == 3 else "x".join(map(str, image))

@@ -351,7 +351,7 @@ class Numbered(Scale):
 
 
 @pytest.mark.parametrize("how", ["after", "before"])
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", [Layout.BCHW, Layout.BHWC, Layout.BNC])
 def test_layouts_are_one_map_to_the_mechanism(layout: Layout, how: str) -> None:
     prefix = 1 if layout == Layout.BNC else 0
     site = Site(**{how: ["inner"]}, layout=layout, prefix=prefix)

@@ -1,8 +1,10 @@
 """Every mechanism of the zoo: each public check, each option worth checking, and its equations in NumPy.
 
 A new mechanism needs no line here: its file under attnbench/mechanisms and tests/references/NAME.py suffice.
-A reference has `forward`, CASES, COUNTS and OFFICIAL as below, and where they apply CHANNELS, SIZE and BATCH
-of the maps, ON_RESNET50 (options, parameters gained) and WAIVED (check -> why the mechanism cannot keep it).
+A reference has `forward`, CASES, COUNTS and OFFICIAL as below, and where they apply CHANNELS, SIZE, BATCH and
+FRAMES of its input, CLASSES and STEPS of the control that it replaces, ON_RESNET50 (options, parameters
+gained) and WAIVED (check -> why the mechanism cannot keep it). A row of COUNTS or OFFICIAL may end in
+settings of its own, such as {"classes": 60}.
 """
 
 import copy
@@ -31,12 +33,26 @@ def reference(name: str) -> ModuleType | None:
     return import_module(f"tests.references.{name}") if (FOLDER / f"{name}.py").exists() else None
 
 
-def cases(name: str) -> list[Case]:
+def settings(name: str, *keys: str) -> dict:
+    """What a reference says of the input that the mechanism takes and of the control that it replaces."""
     found = reference(name)
-    settings = {
-        key.lower(): getattr(found, key) for key in ("CHANNELS", "SIZE", "BATCH") if hasattr(found, key)
-    }
-    return [Case(load(name), options, **settings) for options in getattr(found, "CASES", [{}])]
+    return {key.lower(): getattr(found, key) for key in keys if hasattr(found, key)}
+
+
+def cases(name: str) -> list[Case]:
+    own = settings(name, "CHANNELS", "SIZE", "BATCH", "FRAMES", "CLASSES", "STEPS")
+    return [Case(load(name), options, **own) for options in getattr(reference(name), "CASES", [{}])]
+
+
+def fresh(name: str, channels: int, options: dict, own: dict | None = None) -> nn.Module:
+    """The module at that many channels."""
+    known = settings(name, "SIZE", "FRAMES", "CLASSES", "STEPS")
+    return Case(load(name), options, **{**known, "channels": channels, **(own or {})}).fresh()
+
+
+def row(values: tuple) -> tuple:
+    """The row, with nothing of its own where it says nothing."""
+    return values if len(values) == 4 else (*values, None)
 
 
 def waived(name: str, check: str) -> list[pytest.MarkDecorator]:
@@ -82,19 +98,18 @@ def test_equations(name, case, training):
     np.testing.assert_allclose(module(x).detach().numpy(), expected, rtol=1e-9, atol=1e-10)
 
 
-COUNTS = [(name, *row) for name in NAMES for row in getattr(reference(name), "COUNTS", [])]
+COUNTS = [(name, *row(values)) for name in NAMES for values in getattr(reference(name), "COUNTS", [])]
 
 
-@pytest.mark.parametrize(("name", "channels", "options", "count"), COUNTS)
-def test_number_of_parameters(name, channels, options, count):
-    size = getattr(reference(name), "SIZE", (7, 5))
-    module = Case(load(name), options, channels, size).fresh()
+@pytest.mark.parametrize(("name", "channels", "options", "count", "own"), COUNTS)
+def test_number_of_parameters(name, channels, options, count, own):
+    module = fresh(name, channels, options, own)
     assert sum(p.numel() for p in module.parameters()) == count
 
 
 def official(name: str) -> list[tuple]:
     rows = getattr(reference(name), "OFFICIAL", [])
-    return [(name, *row) for row in (rows if isinstance(rows, list) else [rows])]
+    return [(name, *row(values)) for values in (rows if isinstance(rows, list) else [rows])]
 
 
 def bare(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -105,11 +120,10 @@ def bare(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "options", "shapes"), [row for n in NAMES for row in official(n)]
+    ("name", "channels", "options", "shapes", "own"), [values for n in NAMES for values in official(n)]
 )
-def test_parameters_of_the_official_module_fit_in_order(name, channels, options, shapes):
-    size = getattr(reference(name), "SIZE", (7, 5))
-    module = Case(load(name), options, channels, size).fresh()
+def test_parameters_of_the_official_module_fit_in_order(name, channels, options, shapes, own):
+    module = fresh(name, channels, options, own)
     assert [bare(tuple(p.shape)) for p in module.parameters()] == [bare(shape) for shape in shapes]
 
 

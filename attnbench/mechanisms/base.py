@@ -20,7 +20,7 @@ class Card:
     soft: bool  # the survey's S; False is H
     goals: tuple[str, ...]
     params: Callable[[int], int]  # learnable parameters at c channels and default options
-    site: str  # where the paper puts it, by the name of a site in conf/backbone
+    site: str | tuple[str, ...]  # where the paper puts it: sites of `conf/`, the first that a network has
     identity: bool = False  # whether a fresh module returns its input exactly
 
 
@@ -29,16 +29,34 @@ class Place:
     """One spot of a network where a mechanism is to stand, as seen in a dry run on one image."""
 
     name: str  # dotted name of the module it stands after, before or instead of
-    channels: int  # of the map that arrives
-    size: tuple[int, int]  # height and width of that map, in positions
+    channels: int  # of the map that arrives; of a skeleton, joints times coordinates
+    size: tuple[int, int]  # height and width of that map, in positions; of a skeleton, joints and coordinates
     stage: int = 0  # index among the stages (maps of equal size) that the site covers, from 0
     stages: int = 1
     replaces: nn.Module | None = None  # the module it stands instead of
     model: nn.Module | None = None  # the network, for what must see more than the map that arrives
+    frames: int | None = None  # of the clip that the map belongs to, or of the skeleton; None: single images
+    # What a module says of the places at it, in its attribute `place`; a segmentation network's parts do:
+    width: int = 0  # channels that its head works with
+    levels: tuple[int, ...] = ()  # channels of the maps of the encoder's stages
+    classes: int = 0  # that the network tells apart
+    signal: int = 0  # channels of the gating signal
 
 
 class Mechanism(nn.Module):
     """An attention mechanism for maps of shape (b, c, h, w): `g` makes the map, `f` applies it.
+
+    What else a network may hand over, and expect, is told by attributes:
+
+    - `clips = True` (of the class, or set by an instance): x is (b, t, c, h, w) wherever it stands, with one
+      frame where the network knows images alone; without it a clip's frames arrive as images (b t, c, h, w).
+    - `skeletons = True`: x is (b, t, joints, coordinates), at site `network`.
+    - `gives = "logits"`: stands `instead` of a control, its place's `replaces`, and returns what that does.
+      At `head` and `network` these are logits (b, classes); a control has `classes` and `width` (of the
+      features that it classifies). A head that offers `embed(x) -> (b, d)` serves retrieval, too.
+      At `decoder`, and at `network` of task sequence, they are logits (b, steps, classes), the last class
+      being the end symbol, and the control has `steps`; `forward(x, targets=None)` is handed the targets
+      (b, steps) in training, -100 after the end symbol.
 
     A subclass carries a `card`, takes `channels` first and its options after it, each with a literal
     default: the command line reads them from the source, without importing torch. A `forward` of its
@@ -47,11 +65,25 @@ class Mechanism(nn.Module):
 
     card: ClassVar[Card]
     untrained: ClassVar[frozenset[str]] = frozenset()  # parameters that the authors' training never reaches
+    gated: ClassVar[bool] = False  # whether `forward` takes a gating signal after the map, where there is one
+    clips: bool = False
+    skeletons: ClassVar[bool] = False
+    gives: ClassVar[str] = "map"
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
         """Build the module for a place; raises `Impossible`, with the reason, where it cannot stand."""
         return cls(place.channels, **options)
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module | None:
+        """The paper's segmentation head around the mechanism; None: it stands within the plain head.
+
+        `place` is that of the plain head: `channels` of the encoder's last map, `width`, `levels`, `classes`.
+        The head is called as `head(x, levels, coarse)`: the last map (b c h w), the maps of all stages, and,
+        where its attribute `guided` is true, the auxiliary head's logits; it returns logits (b classes h w).
+        """
+        return None
 
     @classmethod
     def share(cls, place: Place, **options: Any) -> Hashable | None:
@@ -72,7 +104,8 @@ class Mechanism(nn.Module):
     def loss(self, targets: Tensor) -> Tensor | None:
         """The term that the last training forward pass adds to the task's loss, if any.
 
-        `targets` as the task has them: classes (b,), soft labels (b, classes), or label maps (b, h, w).
+        `targets` as the task has them: classes (b,), soft labels (b, classes), label maps (b, h, w), or
+        sequences (b, steps) with -100 after the end symbol.
         """
         return None
 
@@ -81,6 +114,10 @@ class Mechanism(nn.Module):
 
     def start_pass(self) -> None:
         """Called in each forward pass before the first of its places (those after or before a module)."""
+
+    def pixels_seen(self) -> int | None:
+        """Pixels of an image that one prediction reads, each as often as it is read; None: the image."""
+        return None
 
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that the paper excludes from weight decay."""
