@@ -29,7 +29,8 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        return mechanisms.entry(self.mechanism).card["site"]
+        sites = mechanisms.entry(self.mechanism).sites
+        return next((site for site in sites if site in self.config.sites), sites[0])
 
     @property
     def mechanism(self) -> str:
@@ -89,7 +90,7 @@ class Cell:
     def _where(self) -> dict[str, Any]:
         """The site by what it matches, so that renaming it in a file changes nothing."""
         site = self.config.sites.get(self.site)
-        return {"name": self.site} if site is None else asdict(site)
+        return {"name": self.site} if site is None else settled(site)
 
     def coordinates(self) -> dict[str, Any]:
         """What a person calls it."""

@@ -49,7 +49,7 @@ class Site:
     after: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     instead: list[str] = field(default_factory=list)
-    # Modules that a mechanism's own head stands instead of (`Mechanism.head`); mechanisms without one go as above.
+    # Where a mechanism's own head stands (`Mechanism.head`), instead of these; those without one go as above.
     head: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only

@@ -33,6 +33,12 @@ class Entry:
     card: Mapping[str, Any]  # the card's columns; an expression such as `params` stays source text
 
     @property
+    def sites(self) -> tuple[str, ...]:
+        """Where the paper puts it: names of sites, of which the first that a network has counts."""
+        site = self.card["site"]
+        return (site,) if isinstance(site, str) else tuple(site)
+
+    @property
     def module(self) -> str:
         parts = self.path.relative_to(HERE).with_suffix("").parts
         return ".".join((__name__, *parts))
