@@ -16,6 +16,7 @@ PROTOCOL = 1  # raise it when a change to data, training or evaluation changes w
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")
 SHARED_BY_ALL = (f"{mechanisms.__name__}.base",)  # a change to it is a new PROTOCOL
 NOT_COMPARED = ("attn", "site", "seed")
+NO_VALUE = object()
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,21 @@ def settled(settings: Any) -> dict[str, Any]:
     left out, so that the cells that were run before it stay the same cells.
     """
     plain: dict[str, Any] = {}
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if "neutral" in each.metadata and value == each.metadata["neutral"]:
+    for name, neutral, whole in _settings(type(settings)):
+        value = getattr(settings, name)
+        if value == neutral:
             continue
-        plain[each.name] = settled(value) if is_dataclass(value) else value
+        plain[name] = value if whole else settled(value)
     return plain
+
+
+@cache
+def _settings(kind: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Of each setting its name, its neutral value (or what equals nothing), and whether it has no parts."""
+    return tuple(
+        (each.name, each.metadata.get("neutral", NO_VALUE), not is_dataclass(each.default_factory))
+        for each in fields(kind)
+    )
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

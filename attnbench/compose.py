@@ -21,6 +21,7 @@ from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
 from attnbench.validate import validate
 
+OWN = ("attn", "site", "seed")  # settings in which the cells of one table differ
 ENTANGLED = object()  # a part that cannot be composed by itself
 PLAIN = {"seed": int, "site": str, "results": str, "runs": str}  # settings that no file chooses
 
@@ -69,27 +70,46 @@ def _variants(override: Override) -> Iterator[str]:
 @cache
 def configure(*arguments: str) -> Config:
     """The checked configuration that the arguments ask for; raises `UserError` in the user's words."""
-    return _checked(_resolve(*arguments))
+    config = _counted(_resolve(*arguments))
+    validate(config)
+    return config
 
 
 def assemble(*arguments: str) -> Config:
     """As `configure`, from parts that are composed once each: quick where configurations share parts."""
-    parts: dict[str, list[Override]] = {}
-    for override in settings(arguments):
-        if override.is_force_add() or override.is_delete() or override.package:
-            return configure(*arguments)
-        parts.setdefault(override.key_or_group.partition(".")[0], []).append(override)
-    found = {name: _part(name, overrides) for name, overrides in parts.items()}
-    if any(value is ENTANGLED for value in found.values()):
+    overrides = settings(arguments)
+    if any(o.is_add() or o.is_force_add() or o.is_delete() or o.package for o in overrides):
         return configure(*arguments)
-    return _checked(replace(_resolve(), **found))
-
-
-def _checked(config: Config) -> Config:
-    classes = data.classes(config.data, config.task.name)
-    config = replace(config, data=replace(config.data, classes=classes))
+    own = {name: [o for o in overrides if _part_of(o) == name] for name in OWN}
+    shared = _shared(*(o.input_line or "" for o in overrides if _part_of(o) not in OWN))
+    found = {name: _part(name, words) for name, words in own.items() if words}
+    if shared is None or ENTANGLED in found.values():
+        return configure(*arguments)
+    config = replace(shared, **found)
     validate(config)
     return config
+
+
+@cache
+def _shared(*arguments: str) -> Config | None:
+    """What many cells have in common, from its parts; None where these cannot be composed one by one."""
+    parts: dict[str, list[Override]] = {}
+    for override in settings(arguments):
+        parts.setdefault(_part_of(override), []).append(override)
+    found = {name: _part(name, overrides) for name, overrides in parts.items()}
+    if ENTANGLED in found.values():
+        return None
+    return _counted(replace(_resolve(), **found))
+
+
+def _part_of(override: Override) -> str:
+    return override.key_or_group.partition(".")[0]
+
+
+def _counted(config: Config) -> Config:
+    """The configuration with its number of classes known."""
+    classes = data.classes(config.data, config.task.name)
+    return replace(config, data=replace(config.data, classes=classes))
 
 
 def _part(name: str, overrides: Sequence[Override]) -> Any:

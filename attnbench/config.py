@@ -244,8 +244,9 @@ class Config:
     @property
     def sites(self) -> dict[str, Site]:
         """Where attention can stand: the task's own sites, and the backbone's within the task's network."""
-        prefix = f"{self.task.encoder}." if self.task.encoder else ""
-        inner = {name: site.within(prefix) for name, site in self.backbone.sites.items()}
+        inner = self.backbone.sites
+        if self.task.encoder:
+            inner = {name: site.within(f"{self.task.encoder}.") for name, site in inner.items()}
         return {**inner, **self.task.sites}
 
     @property
