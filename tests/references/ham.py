@@ -1,6 +1,7 @@
 """Hamburger, from its equations, in NumPy."""
 
 import numpy as np
+import pytest
 import torch
 
 from tests.references._layers import batch_norm, pointwise, relu, softmax
@@ -11,8 +12,11 @@ CASES = [
     {"variant": "v2+", "rank": 8, "train_steps": 2, "eval_steps": 3},
     {"method": "vq", "rank": 8},
     {"method": "cd", "rank": 8, "seed": 1},
+    {"variant": "v2+", "rank": 8, "dual": True},
+    {"variant": "v2+", "rank": 8, "dual": True, "method": "vq", "seed": 2},
 ]
 CHANNELS = 16
+DUAL = {"variant": "v2+", "dual": True}
 COUNTS = [
     (256, {"variant": "v1"}, 131_840),
     (512, {"variant": "v1"}, 525_824),
@@ -20,10 +24,12 @@ COUNTS = [
     (512, {}, 787_968),
     (256, {"variant": "v2+"}, 197_378),
     (256, {"method": "cd"}, 197_376),
+    (256, DUAL, 328_706),
 ]
 OFFICIAL = [
     (256, {"variant": "v1"}, [(256, 256), (256,), (256, 256), (256,), (256,)]),
     (256, {}, [(256, 256), (256,), (256, 256), (256,), (256,), (256, 256)]),
+    (256, DUAL, [(), (), (512, 256), (512,), (256, 512), (256,), (256,), (256, 256)]),
 ]
 
 
@@ -35,13 +41,15 @@ def unit(a):
     return a / np.maximum(norm(a), 1e-6)
 
 
-def start(x, p, method, training):
+def starts(parts, p, options, training):
     """The bases before the first step; in training, those that torch's global generator is to draw next."""
-    if not training:
-        return np.repeat(p["bases"], len(x), 0)
-    with torch.random.fork_rng():
-        draw = torch.rand if method == "nmf" else torch.randn
-        return unit(draw(*x.shape[:2], p["bases"].shape[2], dtype=torch.float64).numpy())
+    rank, draw = p["bases"].shape[2], torch.rand if options.get("method", "nmf") == "nmf" else torch.randn
+    if training:
+        with torch.random.fork_rng():
+            return [unit(draw(*x.shape[:2], rank, dtype=torch.float64).numpy()) for x in parts]
+    generator = torch.Generator().manual_seed(options.get("seed", 0))
+    turned = [unit(draw(1, x.shape[1], rank, generator=generator).numpy()) for x in parts[1:]]
+    return [np.repeat(bases, len(parts[0]), 0) for bases in (p["bases"], *turned)]
 
 
 def product(x, y, sum_of):
@@ -77,9 +85,17 @@ def forward(x, p, options, training):
     steps = options.get("train_steps", 6) if training else options.get("eval_steps", 7)
     z = pointwise(x, p, "lower")
     z = (relu(z) if method == "nmf" else z).reshape(*z.shape[:2], -1)
-    w = start(z, p, method, training)
-    w, h = nmf(z, w, steps) if method == "nmf" else vq(z, w, steps, method == "cd")
-    y = product(w, h, "bck,bnk->bcn").reshape(x.shape)
+    parts = [z]
+    if options.get("dual"):
+        one, other = np.split(z, 2, 1)
+        parts = [one, other.swapaxes(1, 2)]
+    rebuilt = []
+    for part, w in zip(parts, starts(parts, p, options, training)):
+        w, h = nmf(part, w, steps) if method == "nmf" else vq(part, w, steps, method == "cd")
+        rebuilt.append(product(w, h, "bck,bnk->bcn"))
+    if options.get("dual"):
+        rebuilt[1] = rebuilt[1].swapaxes(1, 2)
+    y = np.concatenate(rebuilt, 1).reshape(len(x), -1, *x.shape[2:])
     y = batch_norm(pointwise(y, p, "upper.0"), p, "upper.1", training)
     if variant != "v1":
         y = pointwise(relu(y), p, "upper.3")
@@ -123,3 +139,11 @@ def test_v2_plus_starts_as_relu():
 
     x = drawn()[1].float()
     assert torch.equal(Ham(16, variant="v2+")(x), x.relu())
+
+
+def test_two_maps_belong_to_v2_plus():
+    from attnbench.errors import UserError
+    from attnbench.mechanisms.spatial.ham import Ham
+
+    with pytest.raises(UserError, match=r"variant=v2\+, not to v2"):
+        Ham(16, dual=True)

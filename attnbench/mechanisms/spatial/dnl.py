@@ -1,13 +1,17 @@
 """Disentangled non-local: a whitened likeness of pairs, and apart from it each position's own weight."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.precision import full_precision
 from attnbench.mechanisms.sdpa import attend
 
+CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
 MANY = 1024  # positions, from which on P is not worth writing down
 
 
@@ -18,6 +22,8 @@ class DNL(Mechanism):
     Cityscapes and detection, 0.1 elsewhere); u is the same for all positions. gamma starts at zero: only
     the unary term stands at the start. g has P's rows, and u as the last. forward centres q alone, as the
     mean of k adds the same to all scores of a query, and on large maps never makes P.
+    `variant="nowd"` is the authors' second one: one mean for all channels of q, and one of k, neither root
+    nor T in the scores, and no weight decay on what makes q and k.
     Source: yinmh17/DNL-Semantic-Segmentation.
     """
 
@@ -34,8 +40,17 @@ class DNL(Mechanism):
         site="late",
     )
 
-    def __init__(self, channels: int, reduction: int = 2, temperature: float = 0.05) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 2,
+        temperature: float = 0.05,
+        variant: Literal["official", "nowd"] = "official",
+    ) -> None:
         super().__init__()
+        if variant not in CENTRES:
+            raise unknown("variant of dnl", variant, CENTRES)
+        self.centre = CENTRES[variant]
         hidden = max(channels // reduction, 1)
         self.query = nn.Conv2d(channels, hidden, 1)
         self.key = nn.Conv2d(channels, hidden, 1)
@@ -46,13 +61,14 @@ class DNL(Mechanism):
             nn.init.normal_(layer.weight, std=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        self.scale = hidden**-0.5 / temperature
+        self.scale = hidden**-0.5 / temperature if variant == "official" else 1.0
+        self.spared = ("gamma",) if variant == "official" else ("gamma", "query", "key")
 
     def no_weight_decay(self) -> set[str]:
-        return {"gamma"}
+        return {name for name, _ in self.named_parameters() if name.startswith(self.spared)}
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n+1 n"]:
-        pairs = likeness(self.query(x).flatten(2), self.key(x).flatten(2), self.scale)
+        pairs = likeness(self.query(x).flatten(2), self.key(x).flatten(2), self.scale, self.centre)
         return torch.cat([pairs, self.unary(x).flatten(2).softmax(2).to(pairs.dtype)], 1)
 
     def f(self, g: Float[Tensor, "b n+1 n"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -68,13 +84,15 @@ class DNL(Mechanism):
         if x.shape[2] * x.shape[3] < MANY:
             return self.f(self.g(x), x)
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        pairwise = attend(query - query.mean(2, keepdim=True), key, value, self.scale)
+        pairwise = attend(query - query.mean(self.centre, keepdim=True), key, value, self.scale)
         weights = self.unary(x).flatten(2).softmax(2)
         return self.added(x, pairwise, value @ weights.transpose(1, 2).to(value.dtype))
 
 
 @full_precision
-def likeness(q: Float[Tensor, "b d n"], k: Float[Tensor, "b d n"], scale: float) -> Float[Tensor, "b n n"]:
-    """softmax(scale q' · k') over the keys, both without their means."""
-    q, k = (t - t.mean(2, keepdim=True) for t in (q, k))
+def likeness(
+    q: Float[Tensor, "b d n"], k: Float[Tensor, "b d n"], scale: float, centre: tuple[int, ...]
+) -> Float[Tensor, "b n n"]:
+    """softmax(scale q' · k') over the keys, both without their means over those axes."""
+    q, k = (t - t.mean(centre, keepdim=True) for t in (q, k))
     return (q.transpose(1, 2) @ k * scale).softmax(2)

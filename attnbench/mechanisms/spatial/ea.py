@@ -4,8 +4,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.precision import full_precision
+
+EXPANSION = 4  # of channels and heads in the multi-head form
 
 
 class EA(Mechanism):
@@ -14,6 +17,9 @@ class EA(Mechanism):
     The two memories start equal and learn apart, as in the authors' training on GPUs (on CPUs their two
     parameters share storage). forward multiplies W1 into Mk and Mv into W2 first, exact as nothing
     non-linear stands between, so that no position sees a (c, c) product.
+    `heads` > 0 is the journal version's form for transformers (there 8): x + W2 (heads of Mv a), where
+    W1 makes four times the channels in four times the heads, and all heads share two memories with
+    biases; the norm before it and the perceptron behind it are the transformer's.
     Source: MenghaoGuo/EANet.
     """
 
@@ -30,8 +36,11 @@ class EA(Mechanism):
         site="late",
     )
 
-    def __init__(self, channels: int, memories: int = 64) -> None:
+    def __init__(self, channels: int, memories: int = 64, heads: int = 0) -> None:
         super().__init__()
+        self.multi = MultiHead(channels, memories, heads) if heads else None
+        if heads:
+            return
         self.project = nn.Conv2d(channels, channels, 1)
         self.keys = nn.Conv1d(channels, memories, 1, bias=False)
         self.values = nn.Conv1d(memories, channels, 1, bias=False)
@@ -41,14 +50,22 @@ class EA(Mechanism):
             nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
         self.keys.weight.data.copy_(self.values.weight.data.transpose(0, 1))
 
-    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n"]:
+    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b *heads k n"]:
+        if self.multi is not None:
+            return self.multi.attention(x)
         return shares(self.keys(self.project(x).flatten(2)))
 
-    def f(self, g: Float[Tensor, "b k n"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def f(self, g: Float[Tensor, "b *heads k n"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if self.multi is not None:
+            return x + self.multi.gathered(g.to(x.dtype)).transpose(1, 2).unflatten(2, x.shape[2:]).to(
+                x.dtype
+            )
         y = self.expand(self.values(g).unflatten(2, x.shape[2:]))
         return (x + self.norm(y)).relu()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if self.multi is not None:
+            return self.f(self.g(x), x)
         keys, values = self.keys.weight[..., 0], self.values.weight[..., 0]
         folded = (keys @ self.project.weight.flatten(1))[..., None, None]
         bias = keys @ self.project.bias  # type: ignore[operator]
@@ -57,8 +74,29 @@ class EA(Mechanism):
         return (x + self.norm(F.conv2d(g.to(x.dtype).unflatten(2, x.shape[2:]), words))).relu()
 
 
+class MultiHead(nn.Module):
+    """Heads of an expanded map, which all compare themselves with the same two memories."""
+
+    def __init__(self, channels: int, memories: int, heads: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise Impossible(f"ea: {channels} channels do not divide into {heads} heads")
+        self.heads = EXPANSION * heads
+        self.expand = nn.Linear(channels, EXPANSION * channels)
+        self.keys = nn.Linear(channels // heads, memories)
+        self.values = nn.Linear(memories, channels // heads)
+        self.project = nn.Linear(EXPANSION * channels, channels)
+
+    def attention(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b heads k n"]:
+        tokens = self.expand(x.flatten(2).transpose(1, 2)).unflatten(2, (self.heads, -1))
+        return shares(self.keys(tokens).permute(0, 2, 3, 1))
+
+    def gathered(self, shares: Float[Tensor, "b heads k n"]) -> Float[Tensor, "b n c"]:
+        return self.project(self.values(shares.permute(0, 3, 1, 2)).flatten(2))
+
+
 @full_precision
-def shares(scores: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
+def shares(scores: Float[Tensor, "b *heads k n"]) -> Float[Tensor, "b *heads k n"]:
     """Softmax over positions, then shares of 1 over the memories."""
-    a = scores.softmax(2)
-    return a / (1e-9 + a.sum(1, keepdim=True))
+    a = scores.softmax(-1)
+    return a / (1e-9 + a.sum(-2, keepdim=True))

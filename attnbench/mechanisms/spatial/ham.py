@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
+from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.precision import full_precision
 
@@ -24,6 +24,8 @@ class Ham(Mechanism):
     concept decomposition, the same with ridge regression at the end. W and H are fitted without gradients;
     the last step for H has one. `variant`: `v1` ends with a 1x1 convolution and BN, `v2` with convolution,
     BN, ReLU and a convolution, `v2+` is v2 whose two summands have learned weights, 0 and 1 at the start.
+    `dual`, in v2+, makes two maps: one is rebuilt as above, of the other X^T, whose bases are as long as
+    the map has positions.
 
     Bases start at random. In training each image draws its own; in evaluation, where the original draws
     as well, all images start from the buffer `bases`, drawn with `seed`: outputs can be repeated and do
@@ -53,19 +55,22 @@ class Ham(Mechanism):
         train_steps: int = 6,
         eval_steps: int = 7,
         seed: int = 0,
+        dual: bool = False,
     ) -> None:
         super().__init__()
         if method not in METHODS:
             raise unknown("method of ham", method, METHODS)
         if variant not in VARIANTS:
             raise unknown("variant of ham", variant, VARIANTS)
-        self.method, self.rank = method, rank
+        if dual and variant != "v2+":
+            raise UserError(f"ham: dual belongs to variant=v2+, not to {variant}")
+        self.method, self.rank, self.seed, self.dual = method, rank, seed, dual
         self.train_steps, self.eval_steps = train_steps, eval_steps
         plus = variant == "v2+"
         self.shortcut = nn.Parameter(torch.ones(1)) if plus else None
         self.weight = nn.Parameter(torch.zeros(1)) if plus else None
-        self.lower = nn.Conv2d(channels, channels, 1)
-        self.upper = upper_bread(channels, variant)
+        self.lower = nn.Conv2d(channels, channels * (1 + dual), 1)
+        self.upper = upper_bread(channels * (1 + dual), channels, variant)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
@@ -76,23 +81,27 @@ class Ham(Mechanism):
     def no_weight_decay(self) -> set[str]:
         return {"weight", "shortcut"} if self.weight is not None else set()
 
-    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         z = self.lower(x)
         z = z.relu() if self.method == "nmf" else z
-        return self.rebuilt(z.flatten(2)).view(z.shape).to(z.dtype)
+        if not self.dual:
+            return self.rebuilt(z.flatten(2)).view(z.shape).to(z.dtype)
+        one, other = z.flatten(2).chunk(2, 1)
+        parts = self.rebuilt(one), self.rebuilt(other.transpose(1, 2), turned=True).transpose(1, 2)
+        return torch.cat(parts, 1).view(z.shape).to(z.dtype)
 
-    def f(self, g: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def f(self, g: Float[Tensor, "b d h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         y = self.upper(g)
         if self.weight is not None and self.shortcut is not None:
             return (self.weight * y + self.shortcut * x).relu().to(x.dtype)
         return (x + y).relu()
 
     @full_precision
-    def rebuilt(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
+    def rebuilt(self, x: Float[Tensor, "b c n"], turned: bool = False) -> Float[Tensor, "b c n"]:
         """W H^T, with the gradient of the last step for H."""
         steps = self.train_steps if self.training else self.eval_steps
         with torch.no_grad():
-            bases = self.start(x)
+            bases = self.start(x, turned)
             if self.method == "nmf":
                 bases, shares = factorise(x, bases, steps)
             else:
@@ -105,10 +114,14 @@ class Ham(Mechanism):
             shares = ridge(x, bases)
         return bases @ shares.transpose(1, 2)
 
-    def start(self, x: Float[Tensor, "b c n"]) -> Float[Tensor, "b c rank"]:
-        """The bases before the first step, of length 1."""
+    def start(self, x: Float[Tensor, "b c n"], turned: bool = False) -> Float[Tensor, "b c rank"]:
+        """The bases before the first step, of length 1; of X^T in evaluation drawn for the map's size."""
         if not self.training:
-            return self.bases.to(x.dtype).expand(len(x), -1, -1)
+            bases = self.bases
+            if turned:
+                drawn = torch.empty(1, x.shape[1], self.rank)
+                bases = self.drawn(drawn, torch.Generator().manual_seed(self.seed))
+            return bases.to(x).expand(len(x), -1, -1)
         return self.drawn(x.new_empty(*x.shape[:2], self.rank))
 
     def drawn(self, bases: Float[Tensor, "b c rank"], generator: torch.Generator | None = None) -> Tensor:
@@ -118,15 +131,12 @@ class Ham(Mechanism):
         return F.normalize(bases, dim=1)
 
 
-def upper_bread(channels: int, variant: str) -> nn.Sequential:
+def upper_bread(inputs: int, channels: int, variant: str) -> nn.Sequential:
     """From the rebuilt map to what is added to x."""
-
-    def layer() -> nn.Conv2d:
-        return nn.Conv2d(channels, channels, 1, bias=False)
-
+    first = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
     if variant == "v1":
-        return nn.Sequential(layer(), nn.BatchNorm2d(channels))
-    return nn.Sequential(layer(), nn.BatchNorm2d(channels), nn.ReLU(), layer())
+        return nn.Sequential(*first)
+    return nn.Sequential(*first, nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False))
 
 
 def factorise(
