@@ -1,7 +1,7 @@
 """The command line."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ attnbench {version}: which attention mechanism is worth its cost, on which backb
   python -m attnbench sweep experiment=NAME [KEY=VALUE]    run an experiment (--dry-run: only its plan)
   python -m attnbench report [results=FOLDER]              write the leaderboards from the records
   python -m attnbench report published                     published costs against ours
+  python -m attnbench compare attn=A,B backbone=NAME ...   one comparison in full, from the records
+  python -m attnbench recommend backbone=NAME max_latency=+5%   what to take, or which cells are missing
   python -m attnbench cost KEY=VALUE ...                   one network's cost, part by part
   python -m attnbench list [KIND] [NAME]                   what can be asked for
   python -m attnbench bench loop|mechanisms                our speed against the plain form
@@ -184,6 +186,23 @@ def _report(words: list[str], flags: list[str]) -> int:
     return 0
 
 
+def _compare(words: list[str], flags: list[str]) -> int:
+    from attnbench.report.compare import compare
+
+    return _told(compare(words))
+
+
+def _recommend(words: list[str], flags: list[str]) -> int:
+    from attnbench.report.recommend import recommend
+
+    return _told(recommend(words))
+
+
+def _told(paragraphs: Iterable[str]) -> int:
+    print("\n\n".join(filter(None, paragraphs)))
+    return 0
+
+
 def _list(words: list[str], flags: list[str]) -> int:
     from attnbench import listing
 
@@ -224,6 +243,8 @@ FLAGS = ("-m", "--multirun", "--cfg", "--dry-run", "--help", "-h", "--version")
 VERBS: dict[str, Callable[[list[str], list[str]], int]] = {
     "sweep": _experiment,
     "report": _report,
+    "compare": _compare,
+    "recommend": _recommend,
     "list": _list,
     "cost": _cost,
     "bench": _bench,
