@@ -48,7 +48,8 @@ def starts(parts, p, options, training):
         with torch.random.fork_rng():
             return [unit(draw(*x.shape[:2], rank, dtype=torch.float64).numpy()) for x in parts]
     generator = torch.Generator().manual_seed(options.get("seed", 0))
-    turned = [unit(draw(1, x.shape[1], rank, generator=generator).numpy()) for x in parts[1:]]
+    turned = [draw(1, x.shape[1], rank, generator=generator) for x in parts[1:]]
+    turned = [torch.nn.functional.normalize(bases, dim=1).double().numpy() for bases in turned]
     return [np.repeat(bases, len(parts[0]), 0) for bases in (p["bases"], *turned)]
 
 
