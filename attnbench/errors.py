@@ -8,6 +8,10 @@ class UserError(Exception):
     """A request that cannot be met; its message says what was wrong, where, and what would be right."""
 
 
+class Unwritable(UserError):
+    """A folder or disk that takes no more: nothing that follows could be kept either."""
+
+
 class Impossible(Exception):
     """A combination without meaning (a 7x7 window on a 1x1 map); recorded as skipped, never a crash."""
 

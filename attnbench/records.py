@@ -1,14 +1,16 @@
 """The truth on disk: one JSON file a cell, written whole or not at all."""
 
 import errno
+import itertools
 import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attnbench.errors import UserError
+from attnbench.errors import Unwritable
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -25,7 +27,7 @@ def path(results: Path, key: str) -> Path:
 
 
 def find(results: Path, key: str) -> Record | None:
-    """The record of a cell, or None; a damaged file counts as none and will be written anew."""
+    """The record of a cell, or None; a damaged file counts as none, and is kept aside when one is written."""
     try:
         return _parse(path(results, key))
     except (OSError, ValueError):
@@ -44,31 +46,110 @@ def read(results: Path) -> tuple[list[Record], dict[str, str]]:
     return found, damaged
 
 
+def stamp(results: Path, key: str) -> int | None:
+    """When a cell's record was written, in ns; None where there is none."""
+    if find(results, key) is None:
+        return None
+    try:
+        return path(results, key).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def write(results: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record; raises `UserError` where the disk is full or the folder cannot be written."""
+    """Write a record; raises `Unwritable` where the disk is full or the folder cannot be written."""
     target = path(results, record["key"])
-    text = json.dumps({"schema": SCHEMA, **record}, indent=1, sort_keys=True, allow_nan=False, default=str)
-    write_whole(target, (text + "\n").encode())
+    if _damaged(target):
+        set_aside(target)
+    write_whole(target, _text(record))
     return target
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees the old content or all of the new."""
+def write_first(results: Path, record: Mapping[str, Any]) -> bool:
+    """Write a record unless the cell has one, whoever else tries at this moment; whether it was written."""
+    target = path(results, record["key"])
+    if _damaged(target):
+        set_aside(target)
+    return write_whole(target, _text(record), replace=False)
+
+
+def _damaged(file: Path) -> bool:
+    try:
+        _parse(file)
+    except ValueError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a damaged file, so that another can take its place and nothing is lost; its new name."""
+    names = (file.with_name(f"{file.name}.damaged{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    with suppress(FileNotFoundError):  # another process was quicker
+        os.replace(file, aside)
+    return aside
+
+
+def check_writable(results: Path) -> None:
+    """Raise `Unwritable` where no record can be written: before hours of training, not after."""
+    cells = folder(results)
+    try:
+        cells.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"cannot write {cells}: {error.strerror}") from error
+    if not os.access(cells, os.W_OK):
+        raise Unwritable(f"cannot write {cells}: the folder is read-only; name another one in results=FOLDER")
+
+
+def _text(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps({"schema": SCHEMA, **record}, indent=1, sort_keys=True, allow_nan=False, default=str)
+    return (text + "\n").encode()
+
+
+def write_whole(target: Path, content: bytes, *, replace: bool = True, sync: bool = True) -> bool:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or all of the new.
+
+    Without `replace` a file that exists is left as it is; whether this one was written. Without `sync` it
+    may be lost, but not by a process's end, if the machine loses its power. Raises `Unwritable`.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             try:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
                 os.chmod(file.name, 0o644)
-                os.replace(file.name, target)
+                return _placed(file.name, target, replace)
             except BaseException:
-                os.unlink(file.name)
+                with suppress(FileNotFoundError):
+                    os.unlink(file.name)
                 raise
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise UserError(f"cannot write {target}: {reason}; what was written before is kept") from error
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise Unwritable(f"cannot write {target}: {reason}; what was written before is kept") from error
+
+
+def _placed(file: str, target: Path, replace: bool) -> bool:
+    """Give a finished file its name; whether it has it now."""
+    if not replace:
+        try:
+            os.link(file, target)  # of several at once, on whatever machines, one succeeds
+        except FileExistsError:
+            taken = True
+        except OSError:  # a file system without links
+            taken = target.exists()
+        else:
+            os.unlink(file)
+            return True
+        if taken:
+            os.unlink(file)
+            return False
+    os.replace(file, target)
+    return True
 
 
 def _parse(file: Path) -> Record:

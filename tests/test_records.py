@@ -7,7 +7,7 @@ import os
 import pytest
 
 from attnbench import records
-from attnbench.errors import UserError
+from attnbench.errors import Unwritable, UserError
 
 RECORD = {"key": "abc", "status": "done", "cell": {}, "table": "t"}
 
@@ -56,3 +56,38 @@ def test_no_number_that_json_lacks_gets_in(tmp_path):
     with pytest.raises(ValueError):
         records.write(tmp_path, {**RECORD, "metrics": {"loss": float("nan")}})
     assert records.read(tmp_path) == ([], {})
+
+
+def test_only_the_first_record_of_a_cell_is_kept(tmp_path):
+    assert records.write_first(tmp_path, RECORD)
+    assert not records.write_first(tmp_path, {**RECORD, "status": "failed"})
+    assert records.find(tmp_path, "abc")["status"] == "done"
+    assert [p.name for p in records.folder(tmp_path).iterdir()] == ["abc.json"]
+
+
+def test_a_file_system_without_links_keeps_the_first_record_too(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", unknown)
+    test_only_the_first_record_of_a_cell_is_kept(tmp_path)
+
+
+@pytest.mark.parametrize("write", [records.write, records.write_first])
+def test_a_damaged_record_is_kept_aside_when_a_good_one_is_written(tmp_path, write):
+    file = records.path(tmp_path, "abc")
+    for number, damage in enumerate(("{", "half"), start=1):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(damage)
+        write(tmp_path, RECORD)
+        assert records.find(tmp_path, "abc")["status"] == "done"
+        assert file.with_name(f"abc.json.damaged{number}").read_text() == damage
+    assert records.read(tmp_path)[1] == {}
+
+
+def test_a_folder_that_takes_no_record_is_found_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unwritable, match="Not a directory"):
+        records.check_writable(tmp_path / "file")
+    records.check_writable(tmp_path / "new")
+    assert records.folder(tmp_path / "new").is_dir()
