@@ -99,7 +99,7 @@ def test_segmentation_shows_its_classes_and_its_head() -> None:
     for one in table.records:
         one["cost"] |= {"params_head": 1_000_000, "macs_head": 2_000_000_000}
         one["metrics"]["test"]["boundary_f1"] = 40.0
-    text = layout.markdown(table)
+    text = layout.markdown(tables(table.records)[0])
     assert "1.000" in text and "2.0000" in text and "of the head" in text and "boundary F1" in text
 
 

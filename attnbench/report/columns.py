@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from attnbench.report import notes, verdicts
 from attnbench.report.load import number
 from attnbench.report.metrics import METRICS, Metric, class_ious, headline
@@ -23,9 +25,13 @@ class Column:
     show: Callable[..., str] = str  # of the values, called when the first of them is there
     text: bool = False  # left-aligned
 
+    def of(self, row: Row) -> tuple:
+        """The values, worked out once a row."""
+        return row.once(self.keys, lambda: self.values(row))
+
     def cell(self, row: Row) -> str:
         """What Markdown prints: a dash where nothing was measured."""
-        values = self.values(row)
+        values = self.of(row)
         return MISSING if values[0] in (None, "") else self.show(*values)
 
 
@@ -36,7 +42,7 @@ def score(metric: Metric) -> Column:
         found = list(row.score(metric.key).values())
         return (
             statistics.fmean(found) if found else None,
-            statistics.stdev(found) if len(found) > 1 else None,
+            float(np.std(found, ddof=1)) if len(found) > 1 else None,
         )
 
     def show(mean: float, deviation: float | None) -> str:
@@ -229,7 +235,7 @@ def sections(table: Table) -> dict[str, list[Column]]:
 
 def _filled(table: Table, columns: list[Column]) -> list[Column]:
     """Without the columns that only some tasks or experiments fill, where no row of the table has them."""
-    return [c for c in columns if c.keys[0] not in SOMETIMES or any(c.values(r)[0] for r in table.rows)]
+    return [c for c in columns if c.keys[0] not in SOMETIMES or any(c.of(r)[0] for r in table.rows)]
 
 
 SOMETIMES = (

@@ -52,7 +52,7 @@ def comma_separated(found: Iterable[Table]) -> str:
         shared = {**{k: getattr(table, k) for k in SAME[:4]}, "table": table.fingerprint}
         shared["metric"] = table.metric.key if table.metric else ""
         for row in table.rows:
-            told = {c.keys: c.values(row) for c in own[table.fingerprint]}
+            told = {c.keys: c.of(row) for c in own[table.fingerprint]}
             writer.writerow(shared | {k: v for keys, found in told.items() for k, v in zip(keys, found)})
     return text.getvalue()
 

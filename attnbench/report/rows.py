@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class Row:
     replaced: dict[int, int] = field(default_factory=dict)  # seed -> older records that it stands for
     control: "Row | None" = None  # the table's row without attention; None for that row itself
     effect: Effect | None = None
+    known: dict[Hashable, Any] = field(default_factory=dict, repr=False)  # what was worked out once
 
     @property
     def name(self) -> str:
@@ -57,7 +59,13 @@ class Row:
     @property
     def finished(self) -> "Row":
         """The row of the cells that were brought to their end alone."""
-        return replace(self, records=self.done)
+        return self.once("finished", lambda: replace(self, records=self.done, known={}))
+
+    def once(self, key: Hashable, work: Callable[[], Any]) -> Any:
+        """What `work` returns, done the first time only: each page asks the same of a row."""
+        if key not in self.known:
+            self.known[key] = work()
+        return self.known[key]
 
     def score(self, metric: str) -> dict[int, float]:
         """Seed -> that metric on the test split, of the cells that were brought to their end."""
@@ -66,6 +74,9 @@ class Row:
 
     def typical(self, *path: str) -> Record | None:
         """The record whose number at that path is the (lower) median; None where none has one."""
+        return self.once(path, lambda: self._typical(*path))
+
+    def _typical(self, *path: str) -> Record | None:
         known = [(value, r) for r in self.records if (value := number(r, *path)) is not None]
         middle = statistics.median_low([value for value, _ in known]) if known else None
         return next((r for value, r in known if value == middle), None)
