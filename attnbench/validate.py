@@ -11,7 +11,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "backbone.stem": ("imagenet", "cifar"),
     "recipe.optimizer.name": ("sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop"),
     "recipe.schedule.name": ("cosine", "step", "multistep", "poly", "constant"),
-    "recipe.augment.crop": ("pad", "resized", "none"),
+    "recipe.augment.crop": ("pad", "resized", "scaled", "none"),
     "cost.mode": ("eager", "compile", "cuda_graph"),
     "track.name": ("off", "wandb"),
     "track.mode": ("offline", "online"),
@@ -104,5 +104,7 @@ def _check_task(config: Config) -> None:
     recipe = config.recipe
     if config.task.trains and recipe.epochs == 0:
         raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
+    if config.task.trains:
+        data.check_augment(recipe.augment, config.task.name)
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")

@@ -7,7 +7,8 @@ from torchvision.transforms import RandomResizedCrop, v2
 from torchvision.transforms.v2 import functional as TF
 
 from attnbench.config import Augment, Data
-from attnbench.data.augment import Pixels, check, shift
+from attnbench.data import check_augment
+from attnbench.data.augment import Pixels, shift
 from attnbench.data.crop import boxes, middle_boxes, random_boxes, resample
 from attnbench.data.order import generator
 from attnbench.data.split import Resident
@@ -213,7 +214,7 @@ def test_where_no_box_is_drawn_the_middle_is_seen():
 )
 def test_what_cannot_be_done_is_refused_before_the_first_batch(augment, message):
     with pytest.raises(UserError, match=message):
-        check(augment)
+        check_augment(augment, "cls")
     with pytest.raises(UserError, match=message):
         _split().batches(8, augment=augment)
 

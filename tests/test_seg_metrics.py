@@ -94,7 +94,7 @@ def test_boundary_score_of_equal_maps_is_one_and_of_uniform_ones_none():
 
 
 def test_boundaries_within_the_tolerance_are_right():
-    """200 x 150 px have a diagonal of 250 px, so a tolerance of 1.875 px: one px off is right, two are not."""
+    """200 x 150 px: a diagonal of 250 px, a tolerance of 1.875 px. One px off is right, two are not."""
     truth = torch.zeros(1, 150, 200, dtype=torch.long)
     truth[..., 100:] = 1
     for shift, expected in ((0, 1.0), (1, 1.0), (2, 0.0)):

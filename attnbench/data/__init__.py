@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.config import Data
+from attnbench.config import Augment, Data
 from attnbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads what the task needs
     "cifar": {"cls": "cifar"},
     "imagefolder": {"cls": "imagefolder"},
-    "scenes": {"cls": "scenes"},
+    "scenes": {"cls": "scenes", "seg": "scenes_masks"},
+    "camvid": {"seg": "camvid"},
 }
-CLASSES = {"scenes": {"cls": 10}}  # of sets that do not fix their number by a file: reader -> task -> classes
+MASKED = ("seg",)  # tasks whose targets are masks, which move with their images
+CROPS = ("none", "pad", "resized", "scaled")
+CLASSES = {"scenes": {"cls": 10, "seg": 11}}  # of sets that do not fix their number by a file: reader -> task -> classes
 
 
 def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls") -> "Dataset":
@@ -66,7 +69,39 @@ def classes(data: Data, task: str) -> int:
     known = CLASSES.get(data.source or data.name, {})
     if not data.classes and not known:
         raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
-    return data.classes or known.get(task) or known["cls"]
+    return data.classes or known.get(task.removesuffix("_profile")) or known["cls"]
+
+
+def check_augment(augment: Augment, task: str) -> None:
+    """Raise `UserError` where an augmentation cannot be done, or not for the task. Needs no torch."""
+    if augment.crop not in CROPS:
+        raise unknown("crop (recipe.augment.crop)", augment.crop, CROPS)
+    if augment.padding < 0 or augment.cutout < 0:
+        raise UserError(f"recipe.augment: padding={augment.padding}, cutout={augment.cutout}: px, at least 0")
+    if len(augment.scale) != 2 or not 0 < augment.scale[0] <= augment.scale[1] <= 1:
+        raise UserError(
+            f"recipe.augment.scale={list(augment.scale)}: two shares of the area, 0 < low <= high <= 1"
+        )
+    if task in MASKED:
+        _check_masked(augment, task)
+    elif augment.crop == "scaled" or augment.jitter:
+        raise UserError(f"recipe.augment: crop=scaled and jitter are for masks (task={MASKED[0]})")
+
+
+def _check_masked(augment: Augment, task: str) -> None:
+    if augment.crop == "resized":
+        raise UserError(f"recipe.augment.crop=resized: task={task} has masks; choose scaled, pad or none")
+    for name in ("mixup", "cutmix", "cutout"):
+        if getattr(augment, name):
+            raise UserError(
+                f"recipe.augment.{name}={getattr(augment, name)}: task={task} has masks; set it to 0"
+            )
+    if len(augment.resize) != 2 or not 0 < augment.resize[0] <= augment.resize[1]:
+        raise UserError(f"recipe.augment.resize={list(augment.resize)}: two scales, 0 < low <= high")
+    if augment.crop_size and (len(augment.crop_size) != 2 or min(augment.crop_size) < 1):
+        raise UserError(f"recipe.augment.crop_size={list(augment.crop_size)}: height and width, px")
+    if not 0 <= augment.jitter <= 1:
+        raise UserError(f"recipe.augment.jitter={augment.jitter}: at least 0, at most 1")
 
 
 def root(data: Data) -> Path:

@@ -9,21 +9,6 @@ from torch import Tensor
 from attnbench.config import Augment, Data
 from attnbench.data.crop import resample
 from attnbench.data.order import Draws
-from attnbench.errors import UserError, unknown
-
-CROPS = ("none", "pad", "resized")
-
-
-def check(augment: Augment) -> None:
-    """Raise `UserError` where an augmentation cannot be done."""
-    if augment.crop not in CROPS:
-        raise unknown("crop (recipe.augment.crop)", augment.crop, CROPS)
-    if augment.padding < 0 or augment.cutout < 0:
-        raise UserError(f"recipe.augment: padding={augment.padding}, cutout={augment.cutout}: px, at least 0")
-    if len(augment.scale) != 2 or not 0 < augment.scale[0] <= augment.scale[1] <= 1:
-        raise UserError(
-            f"recipe.augment.scale={list(augment.scale)}: two shares of the area, 0 < low <= high <= 1"
-        )
 
 
 class Pixels:

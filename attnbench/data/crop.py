@@ -67,21 +67,24 @@ def resample(
     The filter is separable, so that each image is multiplied by one matrix for its rows and one for
     its columns. At a box's edge it sees the image's pixels beyond, as if all of the image was resized.
     """
-    rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[1], size)
-    columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[2], size)
+    rows = weights(boxes[:, 0], boxes[:, 2], images.shape[1], size)
+    columns = weights(boxes[:, 1], boxes[:, 3], images.shape[2], size)
     return torch.einsum("bih,bhwc,bjw->bijc", rows, images, columns)
 
 
-def _weights(
+def weights(
     begin: Float[Tensor, " b"], length: Float[Tensor, " b"], full: int, size: int
 ) -> Float[Tensor, "b size full"]:
-    """How much each of `full` pixels adds to each of `size` samples of [begin, begin + length)."""
+    """How much each of `full` pixels adds to each of `size` samples of [begin, begin + length).
+
+    Rows of samples that lie outside of the pixels, beyond what the filter reaches, are 0.
+    """
     begin, length = begin[:, None, None], length[:, None, None]
     pixel = torch.arange(full, device=begin.device) + 0.5
     step = length / size
     centre = begin + (torch.arange(size, device=begin.device)[:, None] + 0.5) * step
     near = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)
-    return near / near.sum(2, keepdim=True)
+    return near / near.sum(2, keepdim=True).clamp(min=1e-6)
 
 
 def stored_side(size: int) -> int:

@@ -34,10 +34,11 @@ class Draws(NamedTuple):
 
     uniform: Float[np.ndarray, "b 5"]  # offset down, offset right, flip, hole down, hole right
     boxes: Float[np.ndarray, "b t 4"]  # area, aspect, down, right of each try of a resized crop
+    view: Float[np.ndarray, "b 5"]  # scale of a scaled crop; brightness, contrast, saturation, hue
 
     def of(self, row: int) -> "Draws":
         """What is drawn for one image."""
-        return Draws(self.uniform[row : row + 1], self.boxes[row : row + 1])
+        return Draws(*(part[row : row + 1] for part in self))
 
 
 class Batch(NamedTuple):
@@ -87,4 +88,5 @@ class Plan:
         rng = generator(self.seed, self.epoch, step)
         uniform = rng.random((len(rows), 5))[mine]
         tries = TRIES if self.augment.crop == "resized" else 0
-        return Batch(rows[mine], Draws(uniform, rng.random((len(rows), tries, 4))[mine]))
+        boxes = rng.random((len(rows), tries, 4))[mine]
+        return Batch(rows[mine], Draws(uniform, boxes, rng.random((len(rows), 5))[mine]))

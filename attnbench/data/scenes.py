@@ -88,7 +88,7 @@ def _block(
     for _ in range(FRAGMENTS):
         faint = torch.lerp(tone, colours(rng, tone), FAINT)
         _layer(picture, fragments(pool, rng, BLOCK), pose(rng, BLOCK, margin=0.1), faint)
-    _layer(picture, _of_class(pool, labels, rng), pose(rng, BLOCK), colours(rng, tone))
+    _layer(picture, of_class(pool, labels, rng), pose(rng, BLOCK), colours(rng, tone))
     noise = torch.from_numpy(rng.standard_normal(picture.shape, np.float32))
     picture = (picture + 0.03 * noise).clamp_(0, 1).mul_(255).round_()
     return picture.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy(), labels
@@ -110,10 +110,15 @@ def outline(strokes: Float[Tensor, "n 8 8"], where: Pose, size: int) -> Float[Te
     return F.grid_sample(strokes[:, None], grid, align_corners=False)[:, 0]
 
 
-def pose(rng: np.random.Generator, count: int, margin: float | None = None) -> Pose:
+def pose(
+    rng: np.random.Generator,
+    count: int,
+    margin: float | None = None,
+    sides: tuple[float, float] = SIDE,
+) -> Pose:
     """Random poses; the whole outline lies in the image unless a margin says how near its centre may come."""
     draw = torch.from_numpy(rng.random((count, 4), np.float32))
-    side = SIDE[0] + draw[:, 0] * (SIDE[1] - SIDE[0])
+    side = sides[0] + draw[:, 0] * (sides[1] - sides[0])
     edge = side[:, None] / 2 if margin is None else margin
     return Pose(edge + draw[:, 1:3] * (1 - 2 * edge), side, (2 * draw[:, 3] - 1) * TILT)
 
@@ -141,9 +146,7 @@ def fragments(pool: Digits, rng: np.random.Generator, count: int) -> Float[Tenso
     return torch.from_numpy(strokes * (down[:, :, None] & right[:, None, :]))
 
 
-def _of_class(
-    pool: Digits, labels: Int[np.ndarray, " n"], rng: np.random.Generator
-) -> Float[Tensor, "n 8 8"]:
+def of_class(pool: Digits, labels: Int[np.ndarray, " n"], rng: np.random.Generator) -> Float[Tensor, "n 8 8"]:
     """A random digit of each label."""
     members = [np.flatnonzero(pool.labels == digit) for digit in range(10)]
     draw = rng.random(len(labels))

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from attnbench.config import Augment, Data
-from attnbench.data.augment import Pixels, check
+from attnbench.data import check_augment
+from attnbench.data.augment import Pixels
 from attnbench.data.crop import boxes
 from attnbench.data.order import Plan, stratified
 from attnbench.errors import UserError
@@ -19,6 +20,8 @@ from attnbench.errors import UserError
 
 class Split(ABC):
     """Images and their classes; all randomness of a pass is a function of (seed, epoch, step)."""
+
+    task = "cls"  # what augmentations are checked for
 
     def __init__(self, targets: Int[np.ndarray, " n"], pixels: Pixels, device: torch.device) -> None:
         self.labels = targets
@@ -50,7 +53,7 @@ class Split(ABC):
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: must be at least 1")
         if augment is not None:
-            check(augment)
+            check_augment(augment, self.task)
         plan = Plan(len(self), batch_size, seed, epoch, augment, shuffle, drop_last, start, rank, world)
         if len(plan) == 0:
             raise UserError(f"{len(self)} images do not fill one batch of {batch_size}: lower the batch size")
