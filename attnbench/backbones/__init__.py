@@ -1,7 +1,9 @@
 """Backbones: networks for small images of our own, one file a family, and timm's for all others."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +15,9 @@ HERE = Path(__file__).parent
 
 def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
     """The network for images (channels, height, width), its weights drawn from torch's global random state.
+
+    `classes` = 0: without classifier. `feature_info` and `forward_intermediates` of a network, as timm has
+    them, are the channels (num_chs) and strides (reduction) of its stages' maps, and these maps.
 
     Raises `UserError` for what is unknown or cannot be had, `Impossible` for image sizes without meaning.
     """
@@ -31,6 +36,16 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
         raise UserError(f"backbone {backbone.name}: {asked} does not exist; it has {has} and no weights")
     stem = {"stem": backbone.stem} if len(stems) > 1 else {}
     try:
-        return module.build(classes, image[0], **stem, **backbone.args)
+        size = image if getattr(module, "WHOLE", False) else image[0]
+        return module.build(classes, size, **stem, **backbone.args)
     except TypeError as error:
         raise UserError(f"backbone {backbone.name}: backbone.args={backbone.args}: {error}") from error
+
+
+def stage_info(channels: Sequence[int], strides: Sequence[int]) -> list[dict[str, Any]]:
+    """What timm's networks tell of their stages' maps, for a network of ours."""
+    names = (f"layer{i + 1}" for i in range(len(channels)))
+    return [
+        {"num_chs": c, "reduction": stride, "module": name}
+        for c, stride, name in zip(channels, strides, names)
+    ]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.backbones import stage_info
 from attnbench.errors import UserError
 
 
@@ -34,7 +35,7 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Convolution, three stages of n blocks, global mean, one linear layer."""
+    """Convolution, three stages of n blocks, global mean, one linear layer; without classes no such layer."""
 
     def __init__(self, classes: int, channels: int, blocks: int) -> None:
         super().__init__()
@@ -43,15 +44,26 @@ class CifarResNet(nn.Module):
         self.layer1 = _stage(16, 16, blocks, 1)
         self.layer2 = _stage(16, 32, blocks, 2)
         self.layer3 = _stage(32, 64, blocks, 2)
-        self.fc = nn.Linear(64, classes)
+        self.fc = nn.Linear(64, classes) if classes else nn.Identity()
+        self.feature_info = stage_info((16, 32, 64), (1, 2, 4))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """The last map."""
+        return self.forward_intermediates(x)[-1]
+
+    def forward_intermediates(
+        self, x: Float[Tensor, "b c h w"], intermediates_only: bool = True
+    ) -> list[Float[Tensor, "b d i j"]]:
+        """The maps of the stages, under the name that timm's networks have for it."""
+        first = self.layer1(F.relu(self.bn1(self.conv1(x))))
+        second = self.layer2(first)
+        return [first, second, self.layer3(second)]
+
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(self.forward_features(x).mean((2, 3)))
 
 
 def _stage(inputs: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

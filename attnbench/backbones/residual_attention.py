@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.backbones import stage_info
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel_spatial.residual_attention import ResidualAttention, Unit
 
@@ -34,17 +35,31 @@ class ResidualAttentionNetwork(nn.Module):
         )
         self.layer4 = nn.Sequential(Unit(16 * width, 32 * width, 2), *(Unit(32 * width) for _ in range(2)))
         self.bn = nn.BatchNorm2d(32 * width)
-        self.fc = nn.Linear(32 * width, classes)
+        self.fc = nn.Linear(32 * width, classes) if classes else nn.Identity()
+        finest = 4 if self.pools else 1
+        self.feature_info = stage_info((*widths[1:], 32 * width), [finest * 2**i for i in range(4)])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """The last map."""
+        return self.forward_intermediates(x)[-1]
+
+    def forward_intermediates(
+        self, x: Float[Tensor, "b c h w"], intermediates_only: bool = True
+    ) -> list[Float[Tensor, "b d i j"]]:
+        """The maps of the stages, the last one after its norm, by the name that timm's networks have."""
         x = F.relu(self.bn1(self.conv1(x)))
         if self.pools:
             x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        first = self.layer1(x)
+        second = self.layer2(first)
+        third = self.layer3(second)
+        return [first, second, third, F.relu(self.bn(self.layer4(third)))]
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        return self.fc(self.forward_features(x).mean((2, 3)))
 
 
 def _stage(inputs: int, channels: int, stride: int, modules: int, poolings: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.backbones import stage_info
 from attnbench.errors import UserError
 
 
@@ -31,7 +32,7 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Convolution, three stages of n blocks, norm and ReLU, global mean, one linear layer."""
+    """Convolution, three stages of n blocks, norm and ReLU, global mean, and for classes a linear layer."""
 
     def __init__(self, classes: int, channels: int, blocks: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -40,15 +41,28 @@ class WideResNet(nn.Module):
         self.layer2 = _stage(16 * width, 32 * width, blocks, 2, dropout)
         self.layer3 = _stage(32 * width, 64 * width, blocks, 2, dropout)
         self.bn = nn.BatchNorm2d(64 * width)
-        self.fc = nn.Linear(64 * width, classes)
+        self.fc = nn.Linear(64 * width, classes) if classes else nn.Identity()
+        self.feature_info = stage_info((16 * width, 32 * width, 64 * width), (1, 2, 4))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        if isinstance(self.fc, nn.Linear):
+            nn.init.zeros_(self.fc.bias)
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """The last map."""
+        return self.forward_intermediates(x)[-1]
+
+    def forward_intermediates(
+        self, x: Float[Tensor, "b c h w"], intermediates_only: bool = True
+    ) -> list[Float[Tensor, "b d i j"]]:
+        """The maps of the stages, the last one after its norm, by the name that timm's networks have."""
+        first = self.layer1(self.conv1(x))
+        second = self.layer2(first)
+        return [first, second, F.relu(self.bn(self.layer3(second)))]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        return self.fc(self.forward_features(x).mean((2, 3)))
 
 
 def _stage(inputs: int, channels: int, blocks: int, stride: int, dropout: float) -> nn.Sequential:

@@ -1,0 +1,62 @@
+"""Segmentation: a label for each pixel of an image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from attnbench.config import Config
+from attnbench.errors import unknown
+from attnbench.tasks import _confusion, _pixel_loss, _windows, segmentation
+from attnbench.tasks.segmentation import Outputs
+
+OPTIONS: Mapping[str, Any] = {
+    **segmentation.OPTIONS,
+    **_confusion.OPTIONS,
+    **_pixel_loss.OPTIONS,
+    **_windows.OPTIONS,
+}
+
+
+class Task:
+    """Cross-entropy at each labelled pixel, of the head and, weighed, of the auxiliary head."""
+
+    headline = "miou"
+    parts: Mapping[str, str] = {"head": "head", "auxiliary": "auxiliary"}
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        options = config.task.options
+        for name in options:
+            if name not in OPTIONS:
+                raise unknown(f"option of task {config.task.name} (task.options)", name, OPTIONS)
+        self.options = {**OPTIONS, **options}
+        segmentation.check(self.options)
+        _windows.check(self.options)
+        _pixel_loss.check(self.options, config.data.classes)
+        self.shape: tuple[int, ...] = config.data.image
+        self.cost_shape: tuple[int, ...] = config.cost_image
+
+    def network(self) -> nn.Module:
+        data = self.config.data
+        return segmentation.build(self.config.backbone, data.classes, data.image, self.options)
+
+    def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        return _windows.predict(network, inputs, self.options)
+
+    def loss(self, outputs: Outputs, targets: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
+        """Nats a pixel, the auxiliary head's times its weight."""
+        smoothing = self.config.recipe.label_smoothing
+        total = _pixel_loss.segmentation_loss(outputs.logits, targets, self.options, smoothing)
+        if outputs.auxiliary is None:
+            return total
+        auxiliary = _pixel_loss.segmentation_loss(outputs.auxiliary, targets, self.options, smoothing)
+        return total + self.options["auxiliary"] * auxiliary
+
+    def meter(self, device: torch.device) -> _confusion.Meter:
+        return _confusion.Meter(self._names(), _confusion.IGNORE, device, self.options)
+
+    def _names(self) -> list[str]:
+        return [str(i) for i in range(self.config.data.classes)]
