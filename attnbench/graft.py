@@ -136,7 +136,8 @@ def _fit(spot: Spot, mechanism: Mechanism) -> None:
         raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
     if spot.how != "instead" and spot.arrives == "map" and not mechanism.skeletons:
         return  # a clip's frames are handed over as either kind needs them
-    reads = "skeleton" if mechanism.skeletons else "clip" if mechanism.clips else "map"
+    marks = {"skeleton": mechanism.skeletons, "clip": mechanism.clips, "vector": mechanism.vectors}
+    reads = next((kind for kind, marked in marks.items() if marked), "map")
     if reads != spot.arrives:
         raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {reads}s")
 

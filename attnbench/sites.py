@@ -16,6 +16,7 @@ from attnbench.errors import UserError, near
 from attnbench.mechanisms.base import Place
 
 COUNTED = re.compile(r"([A-Za-z_]*)-(\d+)")  # -1, layer-2: counted from the end among numbered siblings
+KINDS = {2: "vector", 5: "clip"}  # of what arrives, by its number of axes
 Shape = tuple[int, ...]
 
 
@@ -27,7 +28,7 @@ class Spot:
     name: str
     module: nn.Module
     place: Place
-    arrives: str = "map"  # or clip or skeleton; the frames of a clip may arrive as maps
+    arrives: str = "map"  # or clip, skeleton or vector; the frames of a clip may arrive as maps
 
 
 def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
@@ -46,15 +47,16 @@ def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
     spots = []
     for name, (arrives, leaves) in seen.items():
         how = next(how for how, other in named if other == name)
-        channels, size, frames = _map(name, arrives, site, image)
-        keeps = how == "instead" and len(arrives) == len(leaves)
+        vector = how == "instead" and len(arrives) == 2
+        channels, size, frames = (arrives[1], (1, 1), None) if vector else _map(name, arrives, site, image)
+        keeps = how == "instead" and len(arrives) == len(leaves) > 2
         counts = _map(name, leaves, site, image)[1] if keeps else size
         module = model.get_submodule(name)
         replaces = module if how == "instead" else None
         stage = stages.setdefault(counts, len(stages))
         said = getattr(module, "place", {})
         place = Place(name, channels, size, stage, 0, replaces, model, frames, **said)
-        kind = "skeleton" if site.layout == Layout.BTJC else "clip" if len(arrives) == 5 else "map"
+        kind = "skeleton" if site.layout == Layout.BTJC else KINDS.get(len(arrives), "map")
         spots.append(Spot(how, name, module, place, kind))
     return [replace(spot, place=replace(spot.place, stages=len(stages))) for spot in spots]
 

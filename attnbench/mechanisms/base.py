@@ -50,6 +50,7 @@ class Mechanism(nn.Module):
 
     - `clips = True` (of the class, or set by an instance): x is (b, t, c, h, w) wherever it stands, with one
       frame where the network knows images alone; without it a clip's frames arrive as images (b t, c, h, w).
+    - `vectors = True`: stands `instead` of a layer that takes (b, c), as a network's classifier does.
     - `skeletons = True`: x is (b, t, joints, coordinates), at site `network`.
     - `gives = "logits"`: stands `instead` of a control, its place's `replaces`, and returns what that does.
       At `head` and `network` these are logits (b, classes); a control has `classes` and `width` (of the
@@ -68,6 +69,7 @@ class Mechanism(nn.Module):
     gated: ClassVar[bool] = False  # whether `forward` takes a gating signal after the map, where there is one
     clips: bool = False
     skeletons: ClassVar[bool] = False
+    vectors: ClassVar[bool] = False
     gives: ClassVar[str] = "map"
 
     @classmethod

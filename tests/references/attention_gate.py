@@ -1,13 +1,20 @@
 """Attention gate, from its equations, in NumPy."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from attnbench.checks import Case
+from attnbench import backbones
+from attnbench.cases import Case, randomise
 from attnbench.errors import Impossible, UserError
+from attnbench.graft import graft
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial.attention_gate import AttentionGate, mean_flow
+from tests.networks import backbone
 from tests.references._layers import batch_norm, conv2d, pointwise, relu, sigmoid
 
 CASES = [
@@ -92,3 +99,52 @@ def test_maps_without_a_coarser_one_are_refused():
         AttentionGate.at(Place("layer4", 8, (1, 6)))
     with pytest.raises(UserError, match="1x6"):
         AttentionGate(8)(torch.zeros(2, 8, 1, 6))
+
+
+@pytest.fixture(scope="module")
+def sononet():
+    """ResNet-18 of 10 classes with AG-Sononet's classifier, and that classifier."""
+    config = backbone("resnet18")
+    network = backbones.build(config, 10, (3, 64, 64))
+    (head,) = graft(network, "attention_gate", {"variant": "sononet"}, config.sites["gates"], (3, 64, 64))
+    return randomise(head) and network.double().eval(), head
+
+
+def test_two_stages_are_gated_by_the_last_one(sononet):
+    network, head = sononet
+    x = torch.randn(2, 3, 64, 64).double()
+    maps = network.forward_intermediates(x, intermediates_only=True)[-3:]
+    p = {key: value.numpy() for key, value in head.state_dict().items()}
+    *levels, last = (m.detach().numpy() for m in maps)
+    read = []
+    for number, level in enumerate(levels):
+        own = {
+            k.removeprefix(f"gates.{number}."): v for k, v in p.items() if k.startswith(f"gates.{number}.")
+        }
+        gate = gated(level, last, own, {"variant": "classification"}, False)
+        read.append(gate.mean((2, 3)))  # n a x, whose mean is the authors' sum
+    expected = np.concatenate([*read, last.mean((2, 3))], 1) @ p["classify.weight"].T + p["classify.bias"]
+    np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-8, atol=1e-9)
+    gates = sum(c * 512 + 512 * 512 + 512 + 1 for c in (128, 256))
+    assert sum(parameter.numel() for parameter in head.parameters()) == gates + 10 * (128 + 256 + 512) + 10
+
+
+def test_copies_and_pickles_of_the_network_see_their_own_stages(sononet):
+    network, _ = sononet
+    x, y = (torch.randn(1, 3, 64, 64).double() for _ in range(2))
+    expected = network(x)
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        network(y)
+        torch.testing.assert_close(twin(x), expected)
+
+
+def test_the_classifier_of_several_stages_stands_instead_of_a_classifier_only(sononet):
+    config = backbone("resnet18")
+    network = backbones.build(config, 10, (3, 64, 64))
+    options = {"variant": "sononet"}
+    with pytest.raises(Impossible, match="site=gates"):
+        graft(network, "attention_gate", options, config.sites["stage"], (3, 64, 64))
+    with pytest.raises(Impossible, match="vectors arrive there; SE reads maps"):
+        graft(network, "se", {}, config.sites["gates"], (3, 64, 64))
+    with pytest.raises(Impossible, match="three stages"):
+        AttentionGate.at(Place("fc", 512, (1, 1), replaces=nn.Linear(512, 10)), **options)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 
-VARIANTS = ("segmentation", "classification")
+VARIANTS = ("segmentation", "classification", "sononet")
 
 
 class AttentionGate(Mechanism):
@@ -24,7 +24,10 @@ class AttentionGate(Mechanism):
     `variant="classification"` is the gate of AG-Sononet: P is as T and has no bias, there are no W and norm,
     and a = (z - min z) / sum (z - min z) over the map's positions, all equal where z is. The authors
     concatenate the sums of a x over positions; y = n a x, at n positions, has them for its mean.
-    `factor=None` is 2, in classification 1. Source: ozan-oktay/Attention-Gated-Networks.
+    `factor=None` is 2, in classification 1. `variant="sononet"`, at site `gates`, is AG-Sononet's whole
+    classifier: such gates for the maps of the two stages before the last, the last stage's map being their
+    signal and its channels their `hidden` ones, and one linear layer on both sums beside its mean.
+    Source: ozan-oktay/Attention-Gated-Networks.
     """
 
     card = Card(
@@ -46,11 +49,13 @@ class AttentionGate(Mechanism):
         hidden: int | None = None,
         signal: int | None = None,
         factor: int | None = None,
-        variant: Literal["segmentation", "classification"] = "segmentation",
+        variant: Literal["segmentation", "classification", "sononet"] = "segmentation",
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise unknown("variant of attention_gate", variant, VARIANTS)
+        if variant == "sononet":
+            raise Impossible("variant=sononet stands instead of a network's classifier: site=gates")
         self.classifies = variant == "classification"
         self.factor = factor = factor or (1 if self.classifies else 2)
         self.signal = channels if signal is None else signal
@@ -66,6 +71,8 @@ class AttentionGate(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
+        if options.get("variant") == "sononet" and isinstance(place.replaces, nn.Linear):
+            return gated_levels(place, options.get("hidden"))  # type: ignore[return-value]
         module = cls(place.channels, **options)
         if min(place.size) < module.factor:
             raise Impossible(
@@ -109,6 +116,69 @@ class AttentionGate(Mechanism):
         self, x: Float[Tensor, "b c h w"], signal: Float[Tensor, "b s i j"] | None = None
     ) -> Float[Tensor, "b c h w"]:
         return self.f(self.g(x, signal), x)
+
+
+class GatedLevels(Mechanism):
+    """Logits from the mean of the last stage's map and from two maps before it, which that map gates.
+
+    It takes the place of a linear classifier, and the mean arrives; the maps come from the stages themselves.
+    g is the gates' maps, (b, 1, h, w) each.
+    """
+
+    vectors = True
+    gives = "logits"
+
+    def __init__(self, levels: list[int], channels: int, classes: int, hidden: int | None) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"signal": channels, "variant": "classification"}
+        self.gates = nn.ModuleList(AttentionGate(c, hidden or channels, **options) for c in levels)
+        self.classify = nn.Linear(channels + sum(levels), classes)
+        self.taps = nn.ModuleList(Tap() for _ in (*levels, channels))
+
+    def g(self, x: Float[Tensor, "b c"]) -> Any:
+        *levels, signal = (tap.seen for tap in self.taps)
+        if signal is None:
+            raise UserError(
+                "attention_gate: variant=sononet was asked before the stages that it looks at ran"
+            )
+        return [gate.g(level, signal) for gate, level in zip(self.gates, levels)]  # type: ignore[operator]
+
+    def f(self, g: Any, x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:
+        """The linear layer on the weighted sums over positions and the mean, in this order."""
+        sums = [(a * tap.seen).sum((2, 3)) for a, tap in zip(g, self.taps)]  # type: ignore[operator]
+        return self.classify(torch.cat([*sums, x], 1))
+
+
+class Tap(nn.Module):
+    """Remembers what a module has returned last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Tensor | None = None
+
+    def watch(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        """A hook that runs after the module does."""
+        self.seen = output
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the last pass behind."""
+        return {**self.__dict__, "seen": None}
+
+
+def gated_levels(place: Place, hidden: int | None) -> GatedLevels:
+    """AG-Sononet's classifier for a network that tells of its stages; raises `Impossible` for another."""
+    stages = getattr(place.model, "feature_info", [])[-3:]
+    if place.model is None or len(stages) < 3 or stages[-1]["num_chs"] != place.channels:
+        raise Impossible(
+            "variant=sononet needs a network of three stages whose last map's mean is classified"
+        )
+    widths = [stage["num_chs"] for stage in stages]
+    head = GatedLevels(widths[:-1], place.channels, place.replaces.out_features, hidden)  # type: ignore[union-attr, arg-type]
+    for stage, tap in zip(stages, head.taps):
+        module = place.model.get_submodule(stage["module"])
+        # Kept, and so pickled, with the stage: elsewhere it keeps later hooks from taking this one's number.
+        module._tap_handle = module.register_forward_hook(tap.watch)  # type: ignore[assignment, arg-type]
+    return head
 
 
 def mean_flow(z: Float[Tensor, "b 1 i j"]) -> Float[Tensor, "b 1 i j"]:
