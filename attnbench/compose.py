@@ -107,9 +107,8 @@ def _part_of(override: Override) -> str:
 
 
 def _counted(config: Config) -> Config:
-    """The configuration with its number of classes known."""
-    classes = data.classes(config.data, config.task.name)
-    return replace(config, data=replace(config.data, classes=classes))
+    """The configuration with its number of classes, frames, joints and labels known."""
+    return replace(config, data=data.settle(config.data, config.task.name))
 
 
 def _part(name: str, overrides: Sequence[Override]) -> Any:

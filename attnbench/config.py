@@ -69,6 +69,7 @@ class Backbone:
     args: dict[str, Any] = field(default_factory=dict)  # for the builder
     stem: str = "imagenet"  # cifar: 3x3 convolution with stride 1 and no pooling, for small images
     pretrained: bool = False  # timm's weights, from its local cache or, if that lacks them, downloaded
+    takes: str = field(default="images", metadata={"neutral": "images"})  # or skeletons
     contains: str | None = None  # attention that the backbone has of its own, even with attn=none
     sites: dict[str, Site] = field(default_factory=dict)
 
@@ -88,6 +89,10 @@ class Data:
     train: int | None = None  # images to use of each split; null: all
     val: int | None = None
     test: int | None = None
+    # Frames of a clip or skeleton, a skeleton's joints, labels of the longest sequence; null: the set's usual.
+    frames: int | None = field(default=None, metadata={"neutral": None})
+    joints: int | None = field(default=None, metadata={"neutral": None})
+    length: int | None = field(default=None, metadata={"neutral": None})
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
@@ -203,6 +208,7 @@ class Hardware:
     deterministic: bool = True
     workers: int = 2  # processes that decode images of sets too large for memory
     checkpoint_s: float = 60.0  # seconds between checkpoints, beside the one at each epoch's end
+    micro_batch: int | None = None  # images at a time of a batch that memory has no room for; null: all
 
 
 @dataclass
@@ -218,9 +224,17 @@ class Track:
 class Launch:
     """How a sweep's cells are handed out."""
 
-    executor: str = "processes"  # inline or processes
-    jobs: int | None = None  # processes at a time; null: one a core, one thread each
+    executor: str = "processes"  # inline, processes, slurm or ray
+    jobs: int | None = None  # processes, or a cluster's jobs, at a time; null: one a core or GPU, 16 jobs
     retry: bool = False  # run cells again that failed or ran out of memory
+    limit_min: float | None = None  # longest that a cell may take in all; null: for ever
+    processes: int = 1  # that train one cell together, by torchrun
+    per_gpu: int = 1  # cells at a time on each GPU
+    per_job: int | None = None  # cells at a time in each of a cluster's jobs; null: one a GPU of it, or one
+    chunk: int | None = None  # cells of a cluster's job; null: a fair share of them, 50 at most
+    job_min: int = 240  # longest that a job of Slurm's runs; its cells are saved, queued again and go on
+    poll_s: float = 5.0  # seconds between looks at a cluster's queue
+    options: dict[str, Any] = field(default_factory=dict)  # what only this executor knows
 
 
 @dataclass

@@ -4,9 +4,10 @@ All randomness is a function of the seed, the epoch and the step, or is kept in 
 was killed goes on to the same numbers.
 """
 
+import io
 import math
-import os
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnbench import records
 from attnbench.config import Config, Precision
 from attnbench.data.split import Dataset, Split
+from attnbench.errors import UserError
 from attnbench.graft import mechanisms
 from attnbench.parallel import Group
 from attnbench.recipe import autocast, average, mixing, optimizer, schedule
@@ -30,6 +33,10 @@ class Diverged(Exception):
 
 class Stopped(Exception):
     """Someone asked to stop; the checkpoint holds all that was done."""
+
+
+class Damaged(Exception):
+    """The checkpoint cannot be read; it was set aside, and the cell has to start over."""
 
 
 class Training:
@@ -48,6 +55,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == Precision.fp16)
         self.average = average(network, self.recipe.ema)
         self.mix = mixing(self.recipe, config.data.classes, config.seed)
+        self.micro_batch = config.hardware.micro_batch
         self.epoch = self.step = 0  # epochs done, and steps of the next one
         self.loss_sum = torch.zeros((), device=self.device)
 
@@ -61,12 +69,8 @@ class Training:
         if self.mix is not None:
             images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
         self.schedule.step_update(self.epoch * self.steps + self.step)
-        with autocast(self.recipe.precision, self.device):
-            loss = self.task.loss(self.forward(images), targets)
-            for term in (m.loss(targets) for m in self.mechanisms):
-                loss = loss if term is None else loss + term
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self._accumulate(images, targets)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -74,10 +78,30 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        self.loss_sum += loss.detach()
         self.step += 1
         if self.step % CHECK_EVERY == 0 or self.step == self.steps:
             self._look()
+
+    def _accumulate(self, images: Tensor, targets: Tensor) -> None:
+        """The batch's gradients; a micro-batch at a time where its memory would not do.
+
+        Their sum is the whole batch's, but for batch normalisation, which sees a micro-batch at a time, and
+        for losses that are no mean over images.
+        """
+        size = self.micro_batch or len(images)
+        for part, wanted in zip(images.split(size), targets.split(size)):
+            loss = self._loss(part, wanted)
+            if len(part) < len(images):
+                loss = loss * (len(part) / len(images))
+            self.scaler.scale(loss).backward()
+            self.loss_sum += loss.detach()
+
+    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        with autocast(self.recipe.precision, self.device):
+            loss = self.task.loss(self.forward(*self.task.inputs(images, targets)), targets)
+            for term in (m.loss(targets) for m in self.mechanisms):
+                loss = loss if term is None else loss + term
+        return loss
 
     def _look(self) -> None:
         if not math.isfinite(float(self.loss_sum)):
@@ -135,18 +159,36 @@ class Checkpoint:
         self.saved = time.monotonic()
         if not self.group.first:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_suffix(".part")
-        torch.save({**training.state(), "curve": curve}, part)
-        os.replace(part, self.file)
+        content = io.BytesIO()
+        torch.save({**training.state(), "curve": curve}, content)
+        records.write_whole(self.file, content.getvalue(), sync=False)
 
     def load(self, training: Training) -> list[dict[str, float]]:
-        """Restore the training; the curve so far, empty where there is no checkpoint."""
+        """Restore the training; the curve so far, empty where there is no checkpoint.
+
+        Raises `Damaged`, the file set aside, where it is no whole checkpoint of this training, which then
+        may be half restored.
+        """
         if not self.file.exists():
             return []
-        state = torch.load(self.file, map_location=training.device, weights_only=True)
-        training.restore(state)
-        return state["curve"]
+        try:
+            state = self._read(training.device)
+            training.restore(state)
+            return state["curve"]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a damaged file can make torch raise anything
+            reason = f"{self.file} is damaged ({type(error).__name__}: {error})".splitlines()[0]
+            if self.group.world > 1:
+                raise UserError(f"{reason}: remove it, and the cell starts over") from error
+            aside = records.set_aside(self.file)
+            raise Damaged(f"{reason}; kept as {aside.name}, the cell starts over") from error
+
+    def _read(self, device: torch.device) -> dict[str, Any]:
+        with zipfile.ZipFile(self.file) as parts:  # torch itself does not look at the checksums
+            if (broken := parts.testzip()) is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {broken}")
+        return torch.load(self.file, map_location=device, weights_only=True)
 
 
 Watch = Callable[[int, int], None]  # steps done and in all
@@ -229,7 +271,8 @@ def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group
     network.eval()
     device = next(network.parameters()).device
     meter = task.meter(device)
-    batches = split.batches(2 * config.recipe.batch_size, rank=group.rank, world=group.world)
+    size = config.hardware.micro_batch or config.recipe.batch_size
+    batches = split.batches(2 * size, rank=group.rank, world=group.world)
     for images, targets in formatted(batches, config):
         if not len(targets):  # a process that a small last batch leaves without images
             continue

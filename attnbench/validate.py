@@ -15,7 +15,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cost.mode": ("eager", "compile", "cuda_graph"),
     "track.name": ("off", "wandb"),
     "track.mode": ("offline", "online"),
-    "launch.executor": ("inline", "processes"),
+    "launch.executor": ("inline", "processes", "slurm", "ray"),
 }
 Rule = tuple[Callable[[Any], bool], str]
 POSITIVE: Rule = (lambda v: v > 0, "above 0")
@@ -43,7 +43,15 @@ RANGES: dict[str, Rule] = {
     "cost.batch": POSITIVE,
     "hardware.threads": POSITIVE,
     "hardware.workers": NOT_NEGATIVE,
+    "hardware.micro_batch": POSITIVE,
     "launch.jobs": POSITIVE,
+    "launch.limit_min": POSITIVE,
+    "launch.processes": POSITIVE,
+    "launch.per_gpu": POSITIVE,
+    "launch.per_job": POSITIVE,
+    "launch.chunk": POSITIVE,
+    "launch.job_min": POSITIVE,
+    "launch.poll_s": POSITIVE,
 }
 
 
@@ -59,6 +67,7 @@ def validate(config: Config) -> None:
     data.check(config.data, config.task.name if config.task.trains else None)
     _check_attention(config.attn)
     _check_site(config)
+    _check_backbone(config)
     _check_task(config)
 
 
@@ -100,11 +109,23 @@ def _check_site(config: Config) -> None:
         raise unknown(f"site of backbone {config.backbone.name}", config.site, known)
 
 
+def _check_backbone(config: Config) -> None:
+    task, backbone = config.task.name, config.backbone
+    needs = "skeletons" if task.removesuffix("_profile") == "skeleton" else "images"
+    if backbone.takes != needs:
+        known = "lstm" if needs == "skeletons" else "resnet8"
+        raise UserError(
+            f"task={task} hands over {needs}, and backbone={backbone.name} takes {backbone.takes}: "
+            f"choose another, such as backbone={known}"
+        )
+
+
 def _check_task(config: Config) -> None:
     recipe = config.recipe
     if config.task.trains and recipe.epochs == 0:
         raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
     if config.task.trains:
         data.check_augment(recipe.augment, config.task.name)
+        data.check_order(config.data, recipe.augment, config.task.name)
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")

@@ -4,6 +4,7 @@ A reader, which `data.source` (or else `data.name`) names, serves one or several
 folder that has `build(data, device, workers) -> Dataset`.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,39 @@ if TYPE_CHECKING:
 READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads what the task needs
     "cifar": {"cls": "cifar"},
     "imagefolder": {"cls": "imagefolder"},
-    "scenes": {"cls": "scenes", "seg": "scenes_masks"},
+    "scenes": {
+        "cls": "scenes",
+        "seg": "scenes_masks",
+        "clip": "scenes_clip",
+        "retrieval": "scenes_retrieval",
+        "skeleton": "scenes_skeleton",
+        "sequence": "scenes_sequence",
+    },
     "camvid": {"seg": "camvid"},
+    "voc": {"seg": "voc"},
+    "cityscapes": {"seg": "cityscapes"},
+    "ade20k": {"seg": "ade20k"},
+    "frames": {"clip": "frames"},
+    "mars": {"retrieval": "mars"},
+    "mnist": {"cls": "mnist"},
+    "sbu": {"skeleton": "sbu"},
+    "svhn": {"sequence": "svhn"},
 }
 MASKED = ("seg",)  # tasks whose targets are masks, which move with their images
 CROPS = ("none", "pad", "resized", "scaled")
-CLASSES = {"scenes": {"cls": 10, "seg": 11}}  # of sets that do not fix their number by a file: reader -> task -> classes
+CLASSES = {  # of sets that do not fix their number by a file: reader -> task -> classes
+    "scenes": {"cls": 10, "seg": 11, "clip": 8, "retrieval": 40, "skeleton": 6, "sequence": 11},
+}
+USUAL = {  # settings that depend on set and task, where nothing is said: setting -> reader -> task -> value
+    "frames": {
+        "scenes": {"clip": 8, "retrieval": 4, "skeleton": 24},
+        "frames": {"clip": 8},
+        "mars": {"retrieval": 4},
+        "sbu": {"skeleton": 32},
+    },
+    "joints": {"scenes": {"skeleton": 15}, "sbu": {"skeleton": 30}},
+    "length": {"scenes": {"sequence": 3}, "svhn": {"sequence": 5}},
+}
 
 
 def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls") -> "Dataset":
@@ -58,7 +86,17 @@ def check(data: Data, task: str | None = None) -> None:
         )
     if min(data.std) <= 0:
         raise UserError(f"data.std={list(data.std)}: every number must be above 0")
-    for name, least in (("size", 1), ("width", 1), ("classes", 2), ("train", 1), ("val", 1), ("test", 1)):
+    for name, least in (
+        ("size", 1),
+        ("width", 1),
+        ("classes", 2),
+        ("train", 1),
+        ("val", 1),
+        ("test", 1),
+        ("frames", 1),
+        ("joints", 1),
+        ("length", 1),
+    ):
         value = getattr(data, name)
         if value is not None and value < least:
             raise UserError(f"data.{name}={value}: must be at least {least}")
@@ -70,6 +108,23 @@ def classes(data: Data, task: str) -> int:
     if not data.classes and not known:
         raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
     return data.classes or known.get(task.removesuffix("_profile")) or known["cls"]
+
+
+def settle(data: Data, task: str) -> Data:
+    """The settings with what depends on the task filled in: classes, frames, joints, length."""
+    reader, known = data.source or data.name, {}
+    for setting, by_reader in USUAL.items():
+        usual = by_reader.get(reader, {}).get(task.removesuffix("_profile"))
+        if getattr(data, setting) is None and usual is not None:
+            known[setting] = usual
+    return replace(data, classes=classes(data, task), **known)
+
+
+def names(data: Data, task: str) -> list[str]:
+    """The classes' names where the reader knows them without the set, else their numbers."""
+    file = READERS[data.source or data.name][task.removesuffix("_profile")]
+    known = getattr(import_module(f"{__name__}.{file}"), "NAMES", ())
+    return list(known) if len(known) == data.classes else [str(label) for label in range(data.classes)]
 
 
 def check_augment(augment: Augment, task: str) -> None:
@@ -86,6 +141,18 @@ def check_augment(augment: Augment, task: str) -> None:
         _check_masked(augment, task)
     elif augment.crop == "scaled" or augment.jitter:
         raise UserError(f"recipe.augment: crop=scaled and jitter are for masks (task={MASKED[0]})")
+
+
+def check_order(data: Data, augment: Augment, task: str) -> None:
+    """Raise `UserError` where an augmentation would make another class of what it is applied to. No torch."""
+    ordered = task == "sequence" or (task == "clip" and (data.source or data.name) == "scenes")
+    if augment.flip and ordered:
+        raise UserError(
+            f"recipe.augment.flip=true: left and right are part of the labels of task={task} on "
+            f"data set '{data.name}'; set recipe.augment.flip=false"
+        )
+    if (augment.mixup or augment.cutmix) and task != "cls":
+        raise UserError(f"recipe.augment: mixup and cutmix are for task=cls; set them to 0 for task={task}")
 
 
 def _check_masked(augment: Augment, task: str) -> None:

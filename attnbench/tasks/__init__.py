@@ -34,6 +34,9 @@ class Task(Protocol):
     def network(self) -> nn.Module:
         """The backbone with the task's head, without attention, from torch's global generator."""
 
+    def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """What the network takes in training: the images alone, or the targets too, to be taught by."""
+
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """The mean loss of a training batch; outputs as the network in training mode gives them."""
 

@@ -25,6 +25,9 @@ class Task:
         data = self.config.data
         return backbones.build(self.config.backbone, data.classes, data.image)
 
+    def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return (images,)
+
     def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         return network(inputs)
 

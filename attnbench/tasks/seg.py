@@ -43,6 +43,9 @@ class Task:
         data = self.config.data
         return segmentation.build(self.config.backbone, data.classes, data.image, self.options)
 
+    def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return (images,)
+
     def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         return _windows.predict(network, inputs, self.options)
 

@@ -1,0 +1,66 @@
+"""Clips that lie on the device: each is augmented as one image whose channels are those of all its frames."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from attnbench.config import Data
+from attnbench.data.augment import Pixels
+from attnbench.data.order import Plan
+from attnbench.data.split import Dataset, Resident
+
+
+def stacked(data: Data, frames: int) -> Data:
+    """The settings of a set whose images hold the channels of `frames` frames."""
+    return replace(
+        data,
+        channels=frames * data.channels,
+        mean=frames * list(data.mean),
+        std=frames * list(data.std),
+    )
+
+
+class Clips(Resident):
+    """Clips (n t h w c) of uint8; what is drawn for one holds for all its frames."""
+
+    task = "clip"
+
+    def __init__(
+        self, clips: UInt8[np.ndarray, "n t h w c"], targets: np.ndarray, data: Data, device: torch.device
+    ) -> None:
+        n, self.frames, h, w, c = clips.shape
+        images = np.ascontiguousarray(clips.transpose(0, 2, 3, 1, 4)).reshape(n, h, w, self.frames * c)
+        super().__init__(images, targets, Pixels(stacked(data, self.frames), device), device)
+
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (b t c h w)."""
+        for images, targets in super().read(plan):
+            yield images.unflatten(1, (self.frames, -1)), targets
+
+
+Part = tuple[UInt8[np.ndarray, "n t h w c"], Int[np.ndarray, " n"]]
+
+
+def resident_clips(classes: list[str], parts: dict[str, Part], data: Data, device: torch.device) -> Dataset:
+    """A data set of (clips, targets) for each of train, val and test, put on the device."""
+    splits = {name: Clips(clips, targets, data, device) for name, (clips, targets) in parts.items()}
+    return Dataset(
+        classes,
+        splits["train"],
+        splits["val"],
+        splits["test"],
+        checksum(*(a for p in parts.values() for a in p)),
+    )
+
+
+def checksum(*arrays: np.ndarray) -> str:
+    """A short sha256 of the arrays' content."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,28 @@
+"""Clips: one label for several frames in order."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attnbench.config import Config
+from attnbench.tasks import cls
+from attnbench.tasks._clips import Clips, options
+
+
+class Task(cls.Task):
+    """Cross-entropy on a head over the frames' maps; `options.head` is the control: mean or lstm."""
+
+    retrieves = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.head = options(config.task.options, head="mean")["head"]
+        frames = config.data.frames or 1
+        self.shape = (frames, *config.data.image)
+        self.cost_shape = (frames, *config.cost_image)
+
+    def network(self) -> nn.Module:
+        data = self.config.data
+        return Clips(self.config.backbone, data.image, self.head, data.classes, self.retrieves)
+
+    def predict(self, network: nn.Module, inputs: Float[Tensor, "b t c h w"]) -> Tensor:
+        return network(inputs)

@@ -1,0 +1,87 @@
+"""Sequences: several labels for one image, in order, and the symbol that ends them."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from attnbench.config import Config
+from attnbench.errors import UserError
+from attnbench.tasks._decoder import Reader, Whole
+
+AFTER = -100  # in targets, after the end symbol
+
+
+class Task:
+    """Cross-entropy at every step up to the end symbol, which is the last class."""
+
+    headline = "sequence_accuracy"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.shape: tuple[int, ...] = config.data.image
+        self.cost_shape: tuple[int, ...] = config.cost_image
+        if config.data.length is None:
+            raise UserError(
+                f"task=sequence: data.length=N, the labels of '{config.data.name}' at most, is missing"
+            )
+        self.steps = config.data.length + 1
+
+    def network(self) -> nn.Module:
+        """A backbone with a decoder, or a whole network that names all labels."""
+        backbone, data = self.config.backbone, self.config.data
+        kind = Whole if backbone.source == "whole" else Reader
+        return kind(backbone, data.image, data.classes, self.steps)
+
+    def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return images, targets
+
+    def predict(
+        self, network: nn.Module, inputs: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b steps classes"]:
+        return network(inputs)
+
+    def loss(
+        self, outputs: Float[Tensor, "b steps classes"], targets: Int[Tensor, "b steps"]
+    ) -> Float[Tensor, ""]:
+        """Mean over labels and end symbols, in nats."""
+        smoothing = self.config.recipe.label_smoothing
+        scores = outputs.float().flatten(0, 1)
+        return F.cross_entropy(scores, targets.flatten(), ignore_index=AFTER, label_smoothing=smoothing)
+
+    def meter(self, device: torch.device) -> "Meter":
+        return Meter(self.config.recipe.label_smoothing, device)
+
+
+class Meter:
+    """Share of images with every label and the end right (%), share of symbols right (%), loss a symbol."""
+
+    def __init__(self, smoothing: float, device: torch.device) -> None:
+        self.smoothing = smoothing
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(5, dtype=exact, device=device)  # images, right; symbols, right, loss
+
+    def update(self, outputs: Float[Tensor, "b steps classes"], targets: Int[Tensor, "b steps"]) -> None:
+        """Take in the scores and labels of one batch."""
+        scores = outputs.float()
+        counts = targets != AFTER
+        right = (scores.argmax(2) == targets) & counts
+        loss = F.cross_entropy(
+            scores.flatten(0, 1),
+            targets.flatten(),
+            ignore_index=AFTER,
+            reduction="sum",
+            label_smoothing=self.smoothing,
+        )
+        whole = (right == counts).all(1).sum()
+        self.sums[0] += len(targets)
+        self.sums[1:] += torch.stack([whole, counts.sum(), right.sum(), loss]).to(self.sums)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all that was taken in."""
+        images, whole, symbols, right, loss = self.sums.tolist()
+        return {
+            "sequence_accuracy": 100 * whole / images,
+            "symbol_accuracy": 100 * right / symbols,
+            "loss": loss / symbols,
+        }
