@@ -32,7 +32,8 @@ def _mechanisms(name: str | None) -> Iterator[str]:
         if entry.category != category:
             category = entry.category
             yield f"  {category}"
-        yield f"    {entry.name:<{width}}  {entry.card['venue']:<16} {entry.card['site']:<10} {entry.summary}"
+        sites = " ".join(entry.sites)
+        yield f"    {entry.name:<{width}}  {entry.card['venue']:<16} {sites:<10} {entry.summary}"
 
 
 def _card(entry: mechanisms.Entry) -> Iterator[str]:

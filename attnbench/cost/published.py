@@ -58,7 +58,7 @@ def _built(
         model = backbones.build(settings, classes, image)
         VARIANTS[variant](model)
     if attn != "none":
-        where = site or mechanisms.entry(attn).card["site"]
+        where = site or next(name for name in mechanisms.entry(attn).sites if name in settings.sites)
         graft(model, attn, dict(options), settings.sites[where], image)
     return model
 

@@ -9,6 +9,7 @@ from tests.references._layers import batch_norm, pointwise, relu, softmax
 CASES = [
     {},
     {"variant": "v1", "rank": 8},
+    {"variant": "light", "rank": 8},
     {"variant": "v2+", "rank": 8, "train_steps": 2, "eval_steps": 3},
     {"method": "vq", "rank": 8},
     {"method": "cd", "rank": 8, "seed": 1},
@@ -81,6 +82,14 @@ def vq(x, w, steps, concepts=False):
     return w, product(x, w, "bcn,bck->bnk") @ np.linalg.inv(gram)
 
 
+def group_norm(y, p):
+    """32 groups, or of narrower maps as many as there are channels."""
+    grouped = y.reshape(len(y), min(32, y.shape[1]), -1)
+    mean, variance = grouped.mean(2, keepdims=True), grouped.var(2, keepdims=True)
+    normal = ((grouped - mean) / np.sqrt(variance + 1e-5)).reshape(y.shape)
+    return normal * p["upper.1.weight"][:, None, None] + p["upper.1.bias"][:, None, None]
+
+
 def forward(x, p, options, training):
     method, variant = options.get("method", "nmf"), options.get("variant", "v2")
     steps = options.get("train_steps", 6) if training else options.get("eval_steps", 7)
@@ -97,8 +106,9 @@ def forward(x, p, options, training):
     if options.get("dual"):
         rebuilt[1] = rebuilt[1].swapaxes(1, 2)
     y = np.concatenate(rebuilt, 1).reshape(len(x), -1, *x.shape[2:])
-    y = batch_norm(pointwise(y, p, "upper.0"), p, "upper.1", training)
-    if variant != "v1":
+    y = pointwise(y, p, "upper.0")
+    y = group_norm(y, p) if variant == "light" else batch_norm(y, p, "upper.1", training)
+    if variant not in ("v1", "light"):
         y = pointwise(relu(y), p, "upper.3")
     return relu(p["weight"] * y + p["shortcut"] * x if variant == "v2+" else x + y)
 

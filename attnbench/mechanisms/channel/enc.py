@@ -1,6 +1,6 @@
 """EncNet's context encoding: weigh each channel by how positions gather around learned codewords."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
 
 
@@ -20,10 +20,10 @@ class Enc(Mechanism):
     could not hold, come from the expanded square; no (positions, codewords, channels) tensor is made.
 
     `classes` > 0 adds the SE-loss: a linear layer on e tells which classes the image contains, its
-    cross-entropy counts `weight`. Without it (0, the default: a mechanism knows no task) EncNet lacks
-    its second idea: give the task's number of classes. `variant="official"` takes the mean of the
-    encoders, as the released code does, "paper" their sum. The final ReLU stays, also before the
-    addition of a shortcut. Source: zhanghang1989/PyTorch-Encoding.
+    cross-entropy counts `weight`. 0, the default, is the number of classes where it stands in the head of
+    a segmentation network; elsewhere EncNet lacks its second idea then: give the number.
+    `variant="official"` takes the mean of the encoders, as the released code does, "paper" their sum. The
+    final ReLU stays, also before the addition of a shortcut. Source: zhanghang1989/PyTorch-Encoding.
     """
 
     card = Card(
@@ -36,7 +36,7 @@ class Enc(Mechanism):
         soft=True,
         goals=("emphasise important channels", "capture global information"),
         params=lambda c: 2 * c * c + 3 * c + 32 * c + 3 * 32,
-        site="stage",
+        site=("head", "stage"),
     )
 
     def __init__(
@@ -59,6 +59,10 @@ class Enc(Mechanism):
         self.weight = weight
         self.combine = torch.mean if variant == "official" else torch.sum
         self.logits: Tensor | None = None
+
+    @classmethod
+    def at(cls, place: Place, **options: Any) -> Self:
+        return cls(place.channels, **{**options, "classes": options.get("classes") or place.classes})
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         encoders = self.encoding(self.norm(self.project(x)).relu_().flatten(2))

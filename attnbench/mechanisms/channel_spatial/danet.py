@@ -1,6 +1,7 @@
 """DANet's dual attention: positions gather from like positions, and channels from like channels."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnbench.errors import unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.supervision import label_loss
 
 BRANCHES = ("both", "pam", "cam")
 NARROW = 64  # channels, up to which the fused kernel is faster on a CPU
@@ -20,8 +23,8 @@ class DANet(Mechanism):
 
     P = softmax(q k) v without any scale. C = softmax(max E - E) X with E = X X' : the sign is turned, so
     that a channel gathers from those unlike it; softmax(-E) is the same and overflows no less. `branches`
-    keeps one of the two. DANet's head runs each between 3x3 convolutions of its own and adds the results;
-    here both read x. Source: junfu1115/DANet.
+    keeps one of the two. DANet's head (`head`) runs each between 3x3 convolutions of its own and adds the
+    results; elsewhere both read x. Source: junfu1115/DANet.
     """
 
     card = Card(
@@ -34,7 +37,7 @@ class DANet(Mechanism):
         soft=True,
         goals=("capture long-range dependence", "let channels interact"),
         params=lambda c: c * c + c + 2 * (c + 1) * max(c // 8, 1) + 2,
-        site="stage",
+        site=("head", "stage"),
         identity=True,
     )
 
@@ -47,6 +50,14 @@ class DANet(Mechanism):
         hidden = max(channels // reduction, 1)
         self.position = Position(channels, hidden) if branches != "cam" else None
         self.channel = Channel() if branches != "pam" else None
+        self.logits: Tensor | None = None  # of a head's branch, from its last training pass
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """DANet's: a branch for each kind of attention, each with logits and a loss of its own."""
+        asked = options.get("branches", "both")
+        kinds = ("pam", "cam") if asked == "both" else (asked,)
+        return Head(place, [cls.at(inside(place), **{**options, "branches": kind}) for kind in kinds])
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return sum(branch(x) for branch in (self.position, self.channel) if branch is not None)
@@ -58,6 +69,44 @@ class DANet(Mechanism):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         y = x if self.position is None else x + self.position.fast(x)
         return y if self.channel is None else y + self.channel(x)
+
+    def loss(self, targets: Tensor) -> Tensor | None:
+        """In DANet's head, cross-entropy of this branch's own logits, as much as that of their sum's."""
+        return None if self.logits is None else label_loss(self.logits, targets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the last pass behind."""
+        return {**self.__dict__, "logits": None}
+
+
+class Head(nn.Module):
+    """Branches side by side, their maps added, dropout, 1x1; in training each branch makes logits, too."""
+
+    def __init__(self, place: Place, attention: list[DANet]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(Branch(place, each) for each in attention)
+        self.classify = classifier(place.width, place.classes)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
+    ) -> Float[Tensor, "b classes h w"]:
+        return self.classify(sum(branch(x) for branch in self.branches))
+
+
+class Branch(nn.Module):
+    """3x3 convolution, attention, 3x3 convolution; and a classifier for its own loss."""
+
+    def __init__(self, place: Place, attention: DANet) -> None:
+        super().__init__()
+        self.enter = layer(place.channels, place.width)
+        self.attention = attention
+        self.leave = layer(place.width, place.width)
+        self.classify = classifier(place.width, place.classes)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        y = self.leave(self.attention(self.enter(x)))
+        self.attention.logits = self.classify(y) if self.training else None
+        return y
 
 
 class Position(nn.Module):

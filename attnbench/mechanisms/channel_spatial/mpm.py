@@ -1,14 +1,16 @@
 """Mixed pooling module: add what pyramid pooling and strip pooling have gathered to each position."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.segmentation_head import Narrowing, inside
 
 
 class MPM(Mechanism):
@@ -30,7 +32,7 @@ class MPM(Mechanism):
         soft=True,
         goals=("capture long-range dependence", "capture short-range dependence"),
         params=lambda c: 51 * max(c // 4, 1) ** 2 + 4 * c * max(c // 4, 1) + 18 * max(c // 4, 1) + 2 * c,
-        site="stage",
+        site=("head", "stage"),
     )
 
     def __init__(self, channels: int, reduction: int = 4, pools: Sequence[int] | None = None) -> None:
@@ -45,6 +47,13 @@ class MPM(Mechanism):
         self.rows = block(hidden, hidden, (3, 1))
         self.strips = block(hidden, hidden, (3, 3), relu=True)
         self.expand = block(2 * hidden, channels, (1, 1))
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """SPNet's: a 1x1 convolution to half the channels (twice the head's width), two modules, a 3x3."""
+        wide = 2 * place.width
+        modules = [cls.at(inside(place, wide), **options) for _ in range(2)]
+        return Narrowing(place, modules, wide, place.width, kernel=1)
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         z = self.reduce_pyramid(x)

@@ -1,5 +1,6 @@
 """Asymmetric fusion non-local block: a high-level map attends to the means of a lower-level one."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -8,11 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.pointwise import ConvNormReLU
 from attnbench.mechanisms.pyramid import pyramid
-from attnbench.mechanisms.spatial.apnb import carried, likeness
+from attnbench.mechanisms.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.spatial.apnb import APNB, carried, likeness
 
 
 class AFNB(Mechanism):
@@ -22,7 +24,7 @@ class AFNB(Mechanism):
     that low may have any size. Unlike APNB's, q and k have weights of their own, and no ReLU ends the
     block. W_c starts at zero. The lower level is the map that arrived at the place before, in the
     same pass, as the authors' block after stage 4 takes stage 3's; at the first place, and in a module on
-    its own, it is x. Source: MendelXu/ANN.
+    its own, it is x. `head` is that of the authors' network, in which APNB follows. Source: MendelXu/ANN.
     """
 
     card = Card(
@@ -35,20 +37,20 @@ class AFNB(Mechanism):
         soft=True,
         goals=("fuse levels of features", "capture long-range dependencies"),
         params=lambda c: (lambda k: 4 * c * k + 7 * k + 2 * c * c + 4 * c)(max(c // 8, 1)),
-        site="stage",
+        site=("head", "stage"),
     )
 
     def __init__(
         self,
         channels: int,
-        lower: "AFNB | None",
+        lower: "AFNB | int | None",
         reduction: int = 8,
         sizes: tuple[int, ...] = (1, 3, 6, 8),
         dropout: float = 0.05,
     ) -> None:
         super().__init__()
         hidden = max(channels // reduction, 1)
-        low = channels if lower is None else lower.channels
+        low = lower.channels if isinstance(lower, AFNB) else lower or channels
         self.channels: int = channels
         self.sizes = tuple(sizes)
         self.key = ConvNormReLU(low, hidden)
@@ -60,10 +62,11 @@ class AFNB(Mechanism):
         self.dropout = nn.Dropout2d(dropout)
         nn.init.zeros_(self.context.weight)
         nn.init.zeros_(self.context.bias)  # type: ignore[arg-type]
-        self.lower = (lower,) if lower is not None else ()  # a tuple, as it is no part of this module
+        self.lower = (lower,) if isinstance(lower, AFNB) else ()  # a tuple, as it is no part of this module
         self.asked = False
+        self.given: Tensor | None = None
         self.seen: Tensor | None = None
-        if lower is not None:
+        if isinstance(lower, AFNB):
             lower.asked = True
 
     @classmethod
@@ -75,8 +78,17 @@ class AFNB(Mechanism):
         LAST[place.model] = module
         return module
 
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """The asymmetric non-local network's: the last two stages' maps, 3x3 convolution, APNB, 1x1."""
+        if len(place.levels) < 2:
+            raise Impossible("it fuses the maps of two stages, and the encoder has one")
+        return Head(place, cls(place.channels, place.levels[-2], **options), options)
+
     def low(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         """The lower level's map of this pass."""
+        if self.given is not None:
+            return self.given
         if not self.lower:
             return x
         if self.lower[0].seen is None:
@@ -91,8 +103,12 @@ class AFNB(Mechanism):
         context = self.context((values @ g.to(values.dtype).transpose(1, 2)).unflatten(2, x.shape[2:]))
         return self.dropout(self.norm(self.fuse(torch.cat([context, x], 1))))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(
+        self, x: Float[Tensor, "b c h w"], low: Float[Tensor, "b d i j"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        self.given = low
         y = self.attended(x)
+        self.given = None
         if self.lower:
             self.lower[0].seen = None
         self.seen = x if self.asked else None
@@ -110,7 +126,24 @@ class AFNB(Mechanism):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "seen": None}
+        return {**self.__dict__, "seen": None, "given": None}
+
+
+class Head(nn.Module):
+    """AFNB on the last two stages' maps, 3x3 convolution, APNB, 1x1."""
+
+    def __init__(self, place: Place, fusion: AFNB, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.enter = layer(place.channels, place.width, bias=True)
+        narrower = {**options, "reduction": 2}  # as many hidden channels as AFNB's: half of the head's width
+        self.attention = APNB.at(inside(place), **narrower)
+        self.classify = classifier(place.width, place.classes, dropout=0.0)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
+    ) -> Float[Tensor, "b classes h w"]:
+        return self.classify(self.attention(self.enter(self.fusion(x, levels[-2]))))
 
 
 LAST: WeakKeyDictionary[nn.Module, AFNB] = WeakKeyDictionary()

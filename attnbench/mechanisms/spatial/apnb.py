@@ -31,7 +31,7 @@ class APNB(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "reduce the cost of dense self-attention"),
         params=lambda c: (lambda k: 3 * c * k + 4 * k + c + 2 * c * c + 3 * c)(max(c // 2, 1)),
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(

@@ -16,7 +16,7 @@ VARIANTS = ("segmentation", "classification", "sononet")
 class AttentionGate(Mechanism):
     """y = BN(W (a x)), a = up(sigmoid(w relu(T x + up(P s)))): T has stride `factor`, s is the gating signal.
 
-    In a U-Net x is a skip connection and s the decoder's coarser map: `forward(x, s)`. Where a network
+    In a U-Net, at site `skip`, x is a skip connection and s the decoder's coarser map. Where a network
     hands over x alone, s is x itself, averaged over 2x2 positions unless P has a stride. `signal` is the
     signal's number of channels, if not x's; `hidden` that of T x, None being half of x's. Maps are
     resized bilinearly, without aligned corners.
@@ -40,8 +40,10 @@ class AttentionGate(Mechanism):
         soft=True,
         goals=("suppress regions that the gating signal finds unimportant",),
         params=lambda c: c * c + 3 * c + (5 * c + 2) * max(c // 2, 1) + 1,
-        site="stage",
+        site=("skip", "stage"),
     )
+
+    gated = True
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class AttentionGate(Mechanism):
     def at(cls, place: Place, **options: Any) -> Self:
         if options.get("variant") == "sononet" and isinstance(place.replaces, nn.Linear):
             return gated_levels(place, options.get("hidden"))  # type: ignore[return-value]
+        if options.get("signal") is None and place.signal:
+            options["signal"] = place.signal
         module = cls(place.channels, **options)
         if min(place.size) < module.factor:
             raise Impossible(

@@ -1,11 +1,14 @@
 """CCNet: each position attends to its own row and column; two rounds of it reach the whole map."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import Surrounded, inside
 
 
 class CCNet(Mechanism):
@@ -27,7 +30,7 @@ class CCNet(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "reduce the cost of dense self-attention"),
         params=lambda c: 2 * max(c // 8, 1) * (c + 1) + c * c + c + 1,
-        site="late",
+        site=("head", "late"),
         identity=True,
     )
 
@@ -39,6 +42,11 @@ class CCNet(Mechanism):
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
         self.recurrence = recurrence
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """CCNet's, with its leaky ReLUs."""
+        return Surrounded(place, cls.at(inside(place), **options), slope=0.01)
 
     def no_weight_decay(self) -> set[str]:
         return {"gamma"}

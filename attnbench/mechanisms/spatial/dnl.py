@@ -1,15 +1,16 @@
 """Disentangled non-local: a whitened likeness of pairs, and apart from it each position's own weight."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.precision import full_precision
 from attnbench.mechanisms.sdpa import attend
+from attnbench.mechanisms.segmentation_head import Surrounded, inside
 
 CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
 MANY = 1024  # positions, from which on P is not worth writing down
@@ -37,7 +38,7 @@ class DNL(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "learn pairwise and unary terms apart"),
         params=lambda c: 2 * (c + 1) * max(c // 2, 1) + c * c + c + 2,
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(
@@ -63,6 +64,11 @@ class DNL(Mechanism):
                 nn.init.zeros_(layer.bias)
         self.scale = hidden**-0.5 / temperature if variant == "official" else 1.0
         self.spared = ("gamma",) if variant == "official" else ("gamma", "query", "key")
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """Between two 3x3 convolutions, as in CCNet."""
+        return Surrounded(place, cls.at(inside(place), **options))
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.startswith(self.spared)}

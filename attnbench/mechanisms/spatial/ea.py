@@ -1,12 +1,15 @@
 """External attention: compare positions with two small memories that all images share."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import Impossible
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import inside, narrowing
 
 EXPANSION = 4  # of channels and heads in the multi-head form
 
@@ -33,7 +36,7 @@ class EA(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "relate images through shared memories"),
         params=lambda c: 2 * c * c + 3 * c + 128 * c,
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(self, channels: int, memories: int = 64, heads: int = 0) -> None:
@@ -49,6 +52,11 @@ class EA(Mechanism):
         for layer in (self.project, self.values, self.expand):
             nn.init.normal_(layer.weight, std=(2 / channels) ** 0.5)
         self.keys.weight.data.copy_(self.values.weight.data.transpose(0, 1))
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """EANet's, which is EMANet's."""
+        return narrowing(place, cls.at(inside(place), **options))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b *heads k n"]:
         if self.multi is not None:

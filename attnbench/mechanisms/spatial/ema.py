@@ -1,12 +1,15 @@
 """EMANet: rebuild the map from a few bases that expectation-maximisation fits to it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import inside, narrowing
 
 GUARD = 1e-6
 
@@ -31,7 +34,7 @@ class EMA(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "reduce the cost of dense self-attention"),
         params=lambda c: 2 * c * c + 3 * c,
-        site="late",
+        site=("head", "late"),
     )
     untrained = frozenset({"project.weight", "project.bias"})
 
@@ -45,6 +48,11 @@ class EMA(Mechanism):
         self.register_buffer("bases", F.normalize(torch.randn(1, channels, bases), dim=1))
         self.stages, self.momentum = stages, momentum
         self.bases: Tensor
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """EMANet's."""
+        return narrowing(place, cls.at(inside(place), **options))
 
     @torch.no_grad()
     def projected(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c n"]:

@@ -1,6 +1,6 @@
 """GCNet's global context block: attend once for all positions, and add what was found to each."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.errors import unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.segmentation_head import Surrounded, inside
 
 
 class GC(Mechanism):
@@ -55,6 +56,11 @@ class GC(Mechanism):
         self.expand = nn.Conv2d(hidden, channels, 1)
         for parameter in self.expand.parameters():
             nn.init.zeros_(parameter)
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """mmsegmentation's for GCNet."""
+        return Surrounded(place, cls.at(inside(place), **options))
 
     def context(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         """The mean of all positions, weighted by the mask's softmax."""

@@ -29,7 +29,7 @@ class GloRe(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "reason on relations between regions"),
         params=lambda c: (lambda n: 5 * c * n + 5 * n * n + 4 * n + 2 * c)(max(c // 4, 1)),
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(self, channels: int, reduction: int = 4, normalize: bool = False) -> None:

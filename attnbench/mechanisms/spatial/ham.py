@@ -1,6 +1,8 @@
 """Hamburger: rebuild the map from a low-rank factorisation of it, found anew for each image."""
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import classifier, inside, narrowing
 
 GUARD = 1e-6
 RIDGE = 0.1  # of the concept decomposition's coefficients
 METHODS = ("nmf", "vq", "cd")
-VARIANTS = ("v1", "v2", "v2+")
+VARIANTS = ("v1", "v2", "v2+", "light")
 
 
 class Ham(Mechanism):
@@ -24,6 +27,8 @@ class Ham(Mechanism):
     concept decomposition, the same with ridge regression at the end. W and H are fitted without gradients;
     the last step for H has one. `variant`: `v1` ends with a 1x1 convolution and BN, `v2` with convolution,
     BN, ReLU and a convolution, `v2+` is v2 whose two summands have learned weights, 0 and 1 at the start.
+    `light` is Light-Ham's: v1 with group norm, and gradients through all steps; its head (`head`) joins the
+    maps of the last three stages.
     `dual`, in v2+, makes two maps: one is rebuilt as above, of the other X^T, whose bases are as long as
     the map has positions.
 
@@ -43,14 +48,14 @@ class Ham(Mechanism):
         soft=True,
         goals=("capture long-range dependencies", "reduce the cost of dense self-attention"),
         params=lambda c: 3 * c * c + 3 * c,
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(
         self,
         channels: int,
         method: Literal["nmf", "vq", "cd"] = "nmf",
-        variant: Literal["v1", "v2", "v2+"] = "v2",
+        variant: Literal["v1", "v2", "v2+", "light"] = "v2",
         rank: int = 64,
         train_steps: int = 6,
         eval_steps: int = 7,
@@ -66,6 +71,7 @@ class Ham(Mechanism):
             raise UserError(f"ham: dual belongs to variant=v2+, not to {variant}")
         self.method, self.rank, self.seed, self.dual = method, rank, seed, dual
         self.train_steps, self.eval_steps = train_steps, eval_steps
+        self.through = variant == "light"
         plus = variant == "v2+"
         self.shortcut = nn.Parameter(torch.ones(1)) if plus else None
         self.weight = nn.Parameter(torch.zeros(1)) if plus else None
@@ -77,6 +83,12 @@ class Ham(Mechanism):
         drawn = torch.empty(1, channels, rank)
         self.register_buffer("bases", self.drawn(drawn, torch.Generator().manual_seed(seed)))
         self.bases: Tensor
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """HamNet's, or Light-Ham's."""
+        attention = cls.at(inside(place), **options)
+        return LightHead(place, attention) if attention.through else narrowing(place, attention)
 
     def no_weight_decay(self) -> set[str]:
         return {"weight", "shortcut"} if self.weight is not None else set()
@@ -100,7 +112,7 @@ class Ham(Mechanism):
     def rebuilt(self, x: Float[Tensor, "b c n"], turned: bool = False) -> Float[Tensor, "b c n"]:
         """W H^T, with the gradient of the last step for H."""
         steps = self.train_steps if self.training else self.eval_steps
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.through):
             bases = self.start(x, turned)
             if self.method == "nmf":
                 bases, shares = factorise(x, bases, steps)
@@ -131,10 +143,39 @@ class Ham(Mechanism):
         return F.normalize(bases, dim=1)
 
 
+def groups(channels: int) -> nn.GroupNorm:
+    """Group norm of 32 groups, or as many as divide the channels."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+class LightHead(nn.Module):
+    """The last three stages' maps at the largest one's size, 1x1 convolution, attention, 1x1, 1x1."""
+
+    def __init__(self, place: Place, attention: Ham) -> None:
+        super().__init__()
+        self.enter = light(sum(place.levels[-3:]), place.width)
+        self.attention = attention
+        self.leave = light(place.width, place.width)
+        self.classify = classifier(place.width, place.classes)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
+    ) -> Float[Tensor, "b classes i j"]:
+        largest = levels[-3:][0].shape[2:]
+        same = (F.interpolate(level, largest, mode="bilinear") for level in levels[-3:])
+        return self.classify(self.leave(self.attention(self.enter(torch.cat([*same], 1)))))
+
+
+def light(inputs: int, outputs: int) -> nn.Sequential:
+    """1x1 convolution, group norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), groups(outputs), nn.ReLU())
+
+
 def upper_bread(inputs: int, channels: int, variant: str) -> nn.Sequential:
     """From the rebuilt map to what is added to x."""
-    first = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
-    if variant == "v1":
+    norm = groups(channels) if variant == "light" else nn.BatchNorm2d(channels)
+    first = nn.Conv2d(inputs, channels, 1, bias=False), norm
+    if variant in ("v1", "light"):
         return nn.Sequential(*first)
     return nn.Sequential(*first, nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False))
 

@@ -1,6 +1,6 @@
 """Non-local block: each position gathers from all positions, by their likeness."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnbench.errors import unknown
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.segmentation_head import Surrounded, inside
 
 AFFINITIES = ("embedded", "gaussian", "dot", "concatenation")
 MANY = 1024  # positions, from which on the affinity matrix is not worth writing down
@@ -83,6 +84,11 @@ class NonLocal(Mechanism):
         """What each query (b, n, 1) and each key (b, m, 1) add to w [θ, φ]."""
         of_query, of_key = self.concat.weight.chunk(2, 1)
         return F.linear(q, of_query), F.linear(k, of_key)
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """mmsegmentation's for non-local networks."""
+        return Surrounded(place, cls.at(inside(place), **options))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n m"]:
         q, k = self.compared(x, self.pooled(x))

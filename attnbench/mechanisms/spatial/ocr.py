@@ -1,6 +1,7 @@
 """Object-contextual representations: each position attends to the soft regions of the image's objects."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -8,19 +9,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import UserError
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.pointwise import ConvNormReLU
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.supervision import label_loss
 
 
 class OCR(Mechanism):
     """dropout(relu(BN(W [up(A v), x]))), A = softmax over regions of (q · k / sqrt(d)).
 
-    A region's representation is the mean of x under softmax over positions of a 1x1 convolution of x, the
-    coarse prediction; k and v come from it, q from x, all by 1x1 convolutions with BN and ReLU, and so
-    does `up`. `classes` > 0 makes one region a class and adds `weight` times the coarse prediction's own
-    cross-entropy: over positions where targets are label maps, of its mean over positions where they are
-    an image's class. Without it (0, the default: a mechanism knows no task) the `regions` are free.
+    A region's representation is the mean of x under softmax over positions of the coarse prediction: a 1x1
+    convolution of x or, in OCRNet's head (`head`), what the auxiliary head predicts. k and v come from the
+    regions, q from x, all by 1x1 convolutions with BN and ReLU, and so does `up`. `classes` > 0 makes one
+    region a class and adds `weight` times the coarse prediction's own cross-entropy: over positions where
+    targets are label maps, of its mean over positions where they are an image's class. 0, the default, is
+    the number of classes where a segmentation network tells it; elsewhere the `regions` are free then.
     forward applies the convolution of `up` to v on the regions, exact since it stands before the norm.
     Source: openseg-group/openseg.pytorch (HRNet's port has no biases).
     """
@@ -37,7 +41,7 @@ class OCR(Mechanism):
         params=lambda c: (lambda k: 19 * c + 19 + 4 * c * k + 2 * k * k + 15 * k + 2 * c * c + 6 * c)(
             max(c // 2, 1)
         ),
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(
@@ -64,6 +68,17 @@ class OCR(Mechanism):
         self.supervised, self.weight = classes > 0, weight
         self.logits: Tensor | None = None
 
+    @classmethod
+    def at(cls, place: Place, **options: Any) -> Self:
+        return cls(place.channels, **{**options, "classes": options.get("classes") or place.classes})
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """OCRNet's: the soft regions are the auxiliary head's prediction, which has its own loss."""
+        attention = cls.at(inside(place), **options)
+        attention.coarse, attention.supervised = None, False  # type: ignore[assignment]
+        return Head(place, attention, options.get("bias", True))
+
     def objects(self, x: Float[Tensor, "b c h w"], coarse: Tensor) -> Float[Tensor, "b c regions 1"]:
         """The regions' representations."""
         shares = coarse.flatten(2).softmax(2).to(x.dtype)
@@ -80,8 +95,10 @@ class OCR(Mechanism):
         context = self.up((values @ g.to(values.dtype).transpose(1, 2)).unflatten(2, x.shape[2:]))
         return self.dropout(self.fuse(torch.cat([context, x], 1)))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        coarse = self.coarse(x)
+    def forward(
+        self, x: Float[Tensor, "b c h w"], coarse: Float[Tensor, "b k h w"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        coarse = self.coarse(x) if coarse is None else coarse
         self.logits = coarse if self.supervised and self.training else None
         objects = self.objects(x, coarse)
         g = self.likeness(x, objects).to(x.dtype)
@@ -100,6 +117,29 @@ class OCR(Mechanism):
         return {**self.__dict__, "logits": None}
 
 
+class Head(nn.Module):
+    """3x3 convolution, attention to the regions that come in, 1x1."""
+
+    guided = True
+
+    def __init__(self, place: Place, attention: OCR, bias: bool) -> None:
+        super().__init__()
+        self.enter = layer(place.channels, place.width, bias=bias)
+        self.attention = attention
+        self.classify = classifier(place.width, place.classes, dropout=0.0)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
+    ) -> Float[Tensor, "b classes h w"]:
+        if coarse is None:
+            raise UserError(
+                "ocr: its regions are the auxiliary head's: task.options.auxiliary must be above 0"
+            )
+        y = self.enter(x)
+        regions = F.interpolate(coarse, y.shape[2:], mode="bilinear", align_corners=True)
+        return self.classify(self.attention(y, regions))
+
+
 @full_precision
 def likeness(q: Float[Tensor, "b d n"], k: Float[Tensor, "b d m"]) -> Float[Tensor, "b n m"]:
     """softmax(q · k / sqrt(d)) over the regions."""
@@ -113,10 +153,4 @@ def coarse_loss(logits: Float[Tensor, "b k h w"], targets: Tensor) -> Tensor:
         if targets.shape[1] != logits.shape[1]:
             raise UserError(f"ocr: classes={logits.shape[1]}, but the targets have {targets.shape[1]}")
         return F.cross_entropy(logits.mean((2, 3)), targets)
-    if targets.dim() == 3:
-        logits = F.interpolate(logits, targets.shape[1:], mode="bilinear", align_corners=True)
-    else:
-        logits = logits.mean((2, 3))
-    known = (targets >= 0) & (targets < logits.shape[1])
-    total = F.cross_entropy(logits, targets.where(known, -100), ignore_index=-100, reduction="sum")
-    return total / known.sum().clamp(min=1)
+    return label_loss(logits, targets)

@@ -1,5 +1,6 @@
 """PSANet: every position predicts how much it takes from, and gives to, each position around it."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -11,6 +12,7 @@ from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.pointwise import ConvNormReLU
 from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.segmentation_head import classifier, layer
 
 
 class PSA(Mechanism):
@@ -20,8 +22,8 @@ class PSA(Mechanism):
     at offset q - p. Collecting, p gets sum_q softmax_q(t_pq) z_q; distributing, q gets
     sum_p softmax_p(t_pq) z_p. Masks are over-completed, large enough for any pair of positions of the map
     they are built for, or `mask` x `mask`; a pair that they do not reach has t = 0, and so its share in
-    the softmax. The authors' head concatenates the outcome with x; here, for the shape's sake, it is
-    added. g holds both maps. Source: hszhao/semseg.
+    the softmax. The authors' head (`head`) concatenates the outcome with x; elsewhere, for the shape's
+    sake, it is added. g holds both maps. Source: hszhao/semseg.
     """
 
     card = Card(
@@ -36,7 +38,7 @@ class PSA(Mechanism):
         params=lambda c, h=7, w=5: (  # type: ignore[misc]
             lambda m, mask: 4 * c * m + 2 * m * m + 8 * m + 2 * m * mask + 2 * c
         )(max(c // 4, 1), (2 * ((h + 1) // 2) - 1) * (2 * ((w + 1) // 2) - 1)),
-        site="late",
+        site=("head", "late"),
     )
 
     def __init__(
@@ -56,6 +58,11 @@ class PSA(Mechanism):
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
         return cls(place.channels, place.size, **options)
+
+    @classmethod
+    def head(cls, place: Place, **options: Any) -> nn.Module:
+        """PSANet's: on the encoder's map itself, before the 3x3 convolution."""
+        return Head(place, cls.at(place, **options))
 
     def small(self, size: Any) -> tuple[int, int]:
         """Height and width of the map that is attended to."""
@@ -79,13 +86,33 @@ class PSA(Mechanism):
         return self.joined([(z, own) for (z, _), own in zip(self.parts(x), g.unbind(1))], x)
 
     def joined(self, parts: list[tuple[Tensor, Tensor]], x: Float[Tensor, "b c h w"]) -> Tensor:
-        """Both outcomes side by side, projected, at the map's size, added to it."""
+        """x plus both outcomes."""
+        return x + self.both(parts, x)
+
+    def both(self, parts: list[tuple[Tensor, Tensor]], x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Both outcomes side by side, projected, at the map's size."""
         moved = torch.cat([z @ shares.to(z.dtype).transpose(1, 2) for z, shares in parts], 1)
         y = self.project(moved.unflatten(2, self.small(x.shape[2:])))
-        return x + F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True).to(x.dtype)
+        return F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True).to(x.dtype)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return self.joined(self.parts(x), x)
+
+
+class Head(nn.Module):
+    """The outcome beside the encoder's map, a 3x3 convolution of both, dropout, 1x1."""
+
+    def __init__(self, place: Place, attention: PSA) -> None:
+        super().__init__()
+        self.attention = attention
+        self.fuse = layer(2 * place.channels, place.width)
+        self.classify = classifier(place.width, place.classes)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
+    ) -> Float[Tensor, "b classes h w"]:
+        outcome = self.attention.both(self.attention.parts(x), x)
+        return self.classify(self.fuse(torch.cat([x, outcome], 1)))
 
 
 class Branch(nn.Module):
