@@ -104,6 +104,15 @@ def hold_out(count: int, data: Data, share: float) -> tuple[Int[np.ndarray, " a"
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def expect(data: Data, found: int, official: int, split: str, partial: bool) -> None:
+    """Raise `UserError` where a split has not its official number of images, unless parts are allowed."""
+    if found != official and not partial:
+        raise UserError(
+            f"data set '{data.name}' has {official} {split} images, but {found} were found in {data.root}: "
+            "complete it, or allow a part of it by data.options.partial=true"
+        )
+
+
 def dataset(
     names: list[str],
     parts: dict[str, Pairs],
