@@ -186,7 +186,7 @@ def _replace(model: nn.Module, spot: Spot, module: nn.Module) -> None:
 
 
 def _after(module: nn.Module, args: tuple[Any, ...], output: Tensor, *, call: "_Call") -> Tensor:
-    if module.attention.gated and len(args) > 1:  # type: ignore[union-attr]
+    if module.attention.gated and len(args) > 1 and isinstance(args[1], Tensor):  # type: ignore[union-attr]
         return module.attention(output, *args[1:])  # type: ignore[operator]
     return call(module.attention, output)  # type: ignore[arg-type]
 
