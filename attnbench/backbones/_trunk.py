@@ -17,7 +17,7 @@ def trunk(backbone: Backbone, image: tuple[int, int, int]) -> nn.Module:
             f"backbone {backbone.name} makes no maps for a head to go on from; one that does: resnet8"
         )
     if hasattr(network, "reset_classifier"):
-        network.reset_classifier(0)
+        network.reset_classifier(0)  # type: ignore[operator]
     else:
         network.fc = nn.Identity()
     return network

@@ -112,7 +112,7 @@ def classes(data: Data, task: str) -> int:
 
 def settle(data: Data, task: str) -> Data:
     """The settings with what depends on the task filled in: classes, frames, joints, length."""
-    reader, known = data.source or data.name, {}
+    reader, known = data.source or data.name, dict[str, Any]()
     for setting, by_reader in USUAL.items():
         usual = by_reader.get(reader, {}).get(task.removesuffix("_profile"))
         if getattr(data, setting) is None and usual is not None:

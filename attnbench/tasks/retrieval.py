@@ -71,7 +71,7 @@ def ranking(vectors: Float[Tensor, "n d"], targets: Int[Tensor, "n 3"]) -> Ranki
     distance = torch.cdist(vectors[asked], vectors[kept], compute_mode="donot_use_mm_for_euclid_dist")
     same = identity[asked][:, None] == identity[kept]
     own = same & (camera[asked][:, None] == camera[kept])
-    order = distance.masked_fill(own, torch.inf).argsort(1, stable=True)
+    order = distance.masked_fill(own, torch.inf).argsort(dim=1, stable=True)
     return _scores((same & ~own).gather(1, order))
 
 
