@@ -12,6 +12,7 @@ import pytest
 
 from attnbench import report
 from attnbench.errors import UserError
+from attnbench.report import surveying
 from tests.test_report import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
@@ -19,8 +20,11 @@ STEM = "cls-cifar10-resnet20-short"
 
 def test_files_of_a_report(tmp_path: Path) -> None:
     written = report.write(put(tmp_path, *grid(), record("se", 0, None)))
-    accuracy = {f"{STEM}.md", f"{STEM}.csv", f"{STEM}.svg", "accuracy-cost.csv", "README.md"}
-    assert {p.name for p in written} == accuracy | {"profile-resnet50-224.md", "profile-resnet50-224.csv"}
+    accuracy = {f"{STEM}{ending}" for ending in (".md", ".csv", ".tex", ".svg")}
+    costs = {f"profile-resnet50-224{ending}" for ending in (".md", ".csv", ".tex")}
+    surveys = {f"survey-{c}{ending}" for c in surveying.NAMES for ending in (".md", ".csv", ".tex")}
+    one = {"accuracy-cost.csv", "papers.csv", "README.md"}
+    assert {p.name for p in written} == accuracy | costs | surveys | one
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cells") == sorted(p.name for p in written)
 
 
@@ -76,7 +80,8 @@ def test_stale_leaderboards_go_and_foreign_files_stay(tmp_path: Path) -> None:
     (tmp_path / "mine.md").write_text("my own page")
     (tmp_path / "mine.csv").write_text("my own numbers")
     report.write(tmp_path)
-    assert sorted(p.name for p in tmp_path.glob("cls*")) == [f"{STEM}.csv", f"{STEM}.md", f"{STEM}.svg"]
+    assert sorted(p.suffix for p in tmp_path.glob("cls*")) == [".csv", ".md", ".svg", ".tex"]
+    assert {p.stem for p in tmp_path.glob("cls*")} == {STEM}
     assert (tmp_path / "mine.md").read_text() == "my own page"
     assert (tmp_path / "mine.csv").exists()
 
@@ -118,7 +123,7 @@ def test_a_file_that_is_no_record_is_named_and_the_rest_reported(
 def test_a_folder_of_foreign_files_alone_still_names_them(tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "x.json").write_text("{")
-    assert report.write(tmp_path) == [tmp_path / "README.md"]
+    assert not [p for p in report.write(tmp_path) if p.name.startswith("cls")]
     assert "cells/x.json" in page(tmp_path, "README")
 
 

@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from attnbench.report import notes, verdicts
 from attnbench.report.load import number
 from attnbench.report.metrics import METRICS, Metric, class_ious, headline
-from attnbench.report.rows import CONTROL, Row, Table
+from attnbench.report.rows import CONTROL, Remembering, Row, Table
 from attnbench.report.statistics import RANKED_FROM
 
 MISSING = "—"
@@ -21,15 +22,15 @@ class Column:
 
     keys: tuple[str, ...]  # one a value
     heading: str  # with unit and the better direction; empty: in CSV only
-    values: Callable[[Row], tuple]  # None where it was not measured
+    values: Callable[[Any], tuple]  # of a row; None where it was not measured
     show: Callable[..., str] = str  # of the values, called when the first of them is there
     text: bool = False  # left-aligned
 
-    def of(self, row: Row) -> tuple:
+    def of(self, row: Remembering) -> tuple:
         """The values, worked out once a row."""
         return row.once(self.keys, lambda: self.values(row))
 
-    def cell(self, row: Row) -> str:
+    def cell(self, row: Remembering) -> str:
         """What Markdown prints: a dash where nothing was measured."""
         values = self.of(row)
         return MISSING if values[0] in (None, "") else self.show(*values)

@@ -3,33 +3,77 @@
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
-from attnbench.report import notes
+from attnbench.report import comparison, notes, surveying
 from attnbench.report.columns import REMARKS, Column, sections
 from attnbench.report.conditions import conditions
-from attnbench.report.rows import Row, Table
+from attnbench.report.rows import Remembering, Table
 
 MARK = "<!-- generated from cells/ by `python -m attnbench report`; do not edit -->"
+PAPERS = "Papers and ours"
 SAME = ("task", "data", "backbone", "recipe", "metric")  # what all rows of a CSV's table share
 
 
-def markdown(table: Table, picture: str | None = None) -> str:
-    """One leaderboard: a Markdown table a section, then notes and conditions."""
-    parts = [MARK, f"# {plain(table.title)}"]
-    for heading, columns in sections(table).items():
-        parts += [f"## {heading}", grid(table.rows, columns)]
-    if picture:
-        parts.append(f"![Difference in accuracy against the change in cost]({picture})")
+Parts = dict[str, tuple[Sequence[Remembering], list[Column]]]  # heading -> rows and columns
+
+
+def parts(table: Table) -> Parts:
+    """All of a leaderboard: its own sections, then papers beside it where any tell of its network."""
+    found: Parts = {heading: (table.rows, columns) for heading, columns in sections(table).items()}
+    if comparison.is_told(table):
+        found[PAPERS] = comparison.lines(table), comparison.columns(table)
+    return found
+
+
+def markdown(table: Table, pictures: Mapping[str, str]) -> str:
+    """One leaderboard: a Markdown table a section, pictures (file -> what it shows), notes and conditions."""
+    told = [MARK, f"# {plain(table.title)}"]
+    for heading, (rows, columns) in parts(table).items():
+        told += [f"## {heading}", grid(rows, columns)]
+        if heading == PAPERS:
+            told.append(comparison.UNITS)
+    told += [f"![{plain(shows)}]({file})" for file, shows in pictures.items()]
     if said := notes.of_table(table):
-        parts += ["## Notes", bullets(plain(note) for note in said)]
-    parts += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]
-    return "\n\n".join(parts) + "\n"
+        told += ["## Notes", bullets(plain(note) for note in said)]
+    told += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]
+    return "\n\n".join(told) + "\n"
 
 
-def grid(rows: Iterable[Row], columns: list[Column], form: str = "pipe") -> str:
+def survey_page(category: str, title: str, found: Parts) -> str:
+    """One category's page: the survey's table, what we measured, what is published, differences."""
+    told = [MARK, f"# {title}"]
+    for heading, (rows, columns) in found.items():
+        told += [f"## {heading}", grid(rows, columns)]
+        if heading == next(iter(found)):
+            told.append(plain(surveying.legend(category)))
+    if said := surveying.differences(category):
+        told += ["## Where our cards differ from the survey's table", bullets(map(plain, said))]
+    return "\n\n".join(told) + "\n"
+
+
+def tidy(found: Parts) -> str:
+    """The parts' columns side by side as CSV, for parts that share their rows."""
+    rows = next(iter(found.values()))[0]
+    columns = [c for _, columns in found.values() for c in columns]
+    return written([{k: v for c in columns for k, v in zip(c.keys, c.of(row))} for row in rows])
+
+
+def written(lines: Sequence[Mapping[str, Any]], first: Sequence[str] = (), last: Sequence[str] = ()) -> str:
+    """CSV of lines by the names of their fields, a field that a line lacks left empty."""
+    between = (key for line in lines for key in line if key not in last)
+    text = io.StringIO()
+    keys = list(dict.fromkeys([*first, *between, *last]))
+    writer = csv.DictWriter(text, keys, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def grid(rows: Iterable[Remembering], columns: list[Column], form: str = "pipe") -> str:
     """Rows and columns as an aligned table, text to the left and numbers to the right."""
     shown = [c for c in columns if c.heading]
     cells = [[plain(c.cell(row)) for c in shown] for row in rows]
@@ -42,19 +86,31 @@ def grid(rows: Iterable[Row], columns: list[Column], form: str = "pipe") -> str:
 
 def comma_separated(found: Iterable[Table]) -> str:
     """One header line, then a line a row in full precision, empty where nothing was measured."""
-    found = list(found)
-    own = {t.fingerprint: [c for part in sections(t).values() for c in part] + REMARKS for t in found}
-    keys = list(dict.fromkeys([*SAME, *(key for cs in own.values() for c in cs for key in c.keys), "table"]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, keys, restval="", lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for table in found:
-        shared = {**{k: getattr(table, k) for k in SAME[:4]}, "table": table.fingerprint}
-        shared["metric"] = table.metric.key if table.metric else ""
+        columns = [c for part in sections(table).values() for c in part] + REMARKS
         for row in table.rows:
-            told = {c.keys: c.of(row) for c in own[table.fingerprint]}
-            writer.writerow(shared | {k: v for keys, found in told.items() for k, v in zip(keys, found)})
-    return text.getvalue()
+            told = {c.keys: c.of(row) for c in columns}
+            values = {key: value for keys, got in told.items() for key, value in zip(keys, got)}
+            lines.append({**shared(table), **values})
+    return written(lines, SAME, ("table",))
+
+
+def papers(found: Iterable[Table]) -> str:
+    """What papers say beside what we measured, of all tables, as CSV."""
+    lines: list[dict[str, Any]] = []
+    for table in found:
+        columns = comparison.columns(table)
+        for line in comparison.lines(table):
+            values = {k: v for c in columns for k, v in zip(c.keys, c.of(line))}
+            lines.append({**shared(table), **values})
+    return written(lines, SAME, ("table",))
+
+
+def shared(table: Table) -> dict[str, str]:
+    """What all rows of a table have in common."""
+    own = {key: getattr(table, key) for key in SAME[:4]}
+    return {**own, "metric": table.metric.key if table.metric else "", "table": table.fingerprint}
 
 
 def bullets(lines: Iterable[str]) -> str:

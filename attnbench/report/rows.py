@@ -5,6 +5,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,22 @@ class Effect:
     needed: int | None  # pairs that would decide a difference of `DECIDED` points
 
 
+class Remembering:
+    """What is asked the same by each page and worked out the first time only."""
+
+    @cached_property
+    def known(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, work: Callable[[], Any]) -> Any:
+        """What `work` returned the first time that it was asked under this key."""
+        if key not in self.known:
+            self.known[key] = work()
+        return self.known[key]
+
+
 @dataclass
-class Row:
+class Row(Remembering):
     """One mechanism at one site: its records, one a seed, in the order of their seeds."""
 
     attn: str
@@ -46,7 +61,6 @@ class Row:
     replaced: dict[int, int] = field(default_factory=dict)  # seed -> older records that it stands for
     control: "Row | None" = None  # the table's row without attention; None for that row itself
     effect: Effect | None = None
-    known: dict[Hashable, Any] = field(default_factory=dict, repr=False)  # what was worked out once
 
     @property
     def name(self) -> str:
@@ -59,13 +73,7 @@ class Row:
     @property
     def finished(self) -> "Row":
         """The row of the cells that were brought to their end alone."""
-        return self.once("finished", lambda: replace(self, records=self.done, known={}))
-
-    def once(self, key: Hashable, work: Callable[[], Any]) -> Any:
-        """What `work` returns, done the first time only: each page asks the same of a row."""
-        if key not in self.known:
-            self.known[key] = work()
-        return self.known[key]
+        return self.once("finished", lambda: replace(self, records=self.done))
 
     def score(self, metric: str) -> dict[int, float]:
         """Seed -> that metric on the test split, of the cells that were brought to their end."""

@@ -5,6 +5,7 @@ was not measured; `control` is (seeds,); `differences` is (rows, seeds), NaN whe
 All rows are compared with the same control, and the results say so where it matters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,17 @@ def effects(differences: Float[np.ndarray, "rows seeds"], level: float = 0.95) -
     reach = error * (stdtrit(freedom, (1 + level) / 2) if freedom else np.nan)
     p = 2 * stdtr(freedom, -np.abs(mean / error)) if freedom else np.full(len(pairs), np.nan)
     return Effects(mean, mean - reach, mean + reach, p, holm(p), pairs, deviation, freedom)
+
+
+def mean_interval(scores: Sequence[float], level: float = 0.95) -> tuple[float, float | None, float | None]:
+    """Mean of one row's scores and the t interval of that mean; no ends for one score."""
+    from scipy.special import stdtrit
+
+    mean = float(np.mean(scores))
+    if len(scores) < 2:
+        return mean, None, None
+    reach = stdtrit(len(scores) - 1, (1 + level) / 2) * np.std(scores, ddof=1) / np.sqrt(len(scores))
+    return mean, float(mean - reach), float(mean + reach)
 
 
 def holm(p: Float[np.ndarray, " rows"]) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""The files of a report: a pure function of the records."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from attnbench.report import index, latex, layout, surveying
+from attnbench.report.columns import sections
+from attnbench.report.load import Loaded
+from attnbench.report.picture import picture
+from attnbench.report.rows import Table, tables
+
+TOGETHER = "accuracy-cost.csv"  # the rows of all tables that have an accuracy
+PAPERS = "papers.csv"  # published figures beside ours, of all tables
+ENDINGS = (".md", ".csv", ".tex", ".svg", ".png")  # of one leaderboard
+
+
+def contents(loaded: Loaded) -> dict[str, bytes]:
+    """Name -> content of every file."""
+    found = tables(loaded.records)
+    named = names([t for t in found if sections(t)])
+    made = {name: text for stem, table in named.items() for name, text in _leaderboard(stem, table).items()}
+    for category in surveying.NAMES:
+        made |= _survey(category, list(named.values()))
+    if scored := [t for t in named.values() if t.metric]:
+        made[TOGETHER] = layout.comma_separated(scored)
+    if named:
+        made[PAPERS] = layout.papers(named.values())
+    others = [t for t in found if not sections(t)]
+    made["README.md"] = index.page(named, others, loaded.unreadable, TOGETHER in made)
+    return {name: text if isinstance(text, bytes) else text.encode() for name, text in made.items()}
+
+
+def _leaderboard(stem: str, table: Table) -> dict[str, str | bytes]:
+    """The files of one leaderboard."""
+    drawn = picture(table)
+    pictures = {f"{stem}.svg": "Difference in accuracy against the change in cost"} if drawn else {}
+    files: dict[str, str | bytes] = {
+        f"{stem}.md": layout.markdown(table, pictures),
+        f"{stem}.csv": layout.comma_separated([table]),
+        f"{stem}.tex": latex.document(layout.parts(table)),
+    }
+    return files | ({f"{stem}.svg": drawn} if drawn else {})
+
+
+def _survey(category: str, found: list[Table]) -> dict[str, str | bytes]:
+    """The files of one category."""
+    parts = surveying.parts(category, found)
+    stem = f"survey-{category}"
+    return {
+        f"{stem}.md": layout.survey_page(category, surveying.NAMES[category], parts),
+        f"{stem}.csv": layout.tidy(parts),
+        f"{stem}.tex": latex.document(parts),
+    }
+
+
+def names(found: list[Table]) -> dict[str, Table]:
+    """File name, without ending, -> table; the fingerprint tells tables of one name apart."""
+    stems = [_stem(table.about) for table in found]
+    twice = {stem for stem, n in Counter(stems).items() if n > 1}
+    return {_stem((s, t.fingerprint)) if s in twice else s: t for s, t in zip(stems, found)}
+
+
+def _stem(parts: Iterable[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(part.removesuffix(" px") for part in parts)).strip("-.")
