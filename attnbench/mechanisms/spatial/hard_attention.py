@@ -34,7 +34,7 @@ class HardAttention(Teller):
         venue="ICML 2015",
         url="https://arxiv.org/abs/1502.03044",
         tasks=("ICap",),
-        g="similarity of visual features and the previous hidden state -> softmax -> sampling",
+        g="similarity of visual features and previous hidden state -> attention weight",
         range=(0.0, 1.0),
         soft=False,
         goals=("focus on discriminative regions",),
