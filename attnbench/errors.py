@@ -12,6 +12,10 @@ class Unwritable(UserError):
     """A folder or disk that takes no more: nothing that follows could be kept either."""
 
 
+class Overdue(Exception):
+    """A cell took longer than it may; its checkpoint is kept."""
+
+
 class Impossible(Exception):
     """A combination without meaning (a 7x7 window on a 1x1 map); recorded as skipped, never a crash."""
 

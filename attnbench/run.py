@@ -1,13 +1,10 @@
 """A cell in, its record out: build, profile, train, evaluate, record."""
 
-import fcntl
-import math
 import os
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,65 +12,85 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench import cost, data, graft, parallel, provenance, records, tasks, track
-from attnbench.cell import Cell
+from attnbench import cost, data, graft, parallel, records, shortage, tasks, track
+from attnbench.cell import Cell, fingerprint
 from attnbench.config import Config, Hardware, Track
-from attnbench.errors import Impossible, UserError
+from attnbench.data.split import Dataset
+from attnbench.errors import Impossible, Overdue, UserError
+from attnbench.lock import Busy, locked
+from attnbench.measured import Measured, current_traceback, finite, origin
 from attnbench.parallel import Group
-from attnbench.train import Checkpoint, Diverged, Stopped, Training, evaluate, train
+from attnbench.train import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
+
+__all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
 
 @dataclass
 class Watcher:
     """What the caller wants to hear and may say while a cell runs."""
 
-    steps: Callable[[int, int], None] = lambda done, total: None
+    steps: Callable[[int, int], None] = lambda done, total: None  # may raise Overdue
     epoch: Callable[[dict[str, float]], None] = lambda row: None
     stop: Callable[[], bool] = lambda: False
+    note: Callable[[str], None] = lambda text: None
+    begin: Callable[[], None] = lambda: None  # the cell is now this process's
 
 
-class Busy(Exception):
-    """Another process is running this cell."""
+def run(cell: Cell, watcher: Watcher | None = None, seen: int | None = None) -> dict[str, Any]:
+    """Run a cell and write its record; raises `UserError`, `Stopped` or `Busy` where no record can be.
 
-
-@dataclass
-class Measured:
-    """What is known of a cell so far, also when it ends early."""
-
-    tell: Callable[[dict[str, float]], object]  # called with each epoch's row
-    metrics: dict[str, dict[str, float]] | None = None
-    curve: list[dict[str, float]] = field(default_factory=list)
-    cost: dict[str, Any] | None = None
-    checksum: str | None = None
-
-
-def run(cell: Cell, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Run a cell and write its record; raises `UserError`, `Stopped` or `Busy` where no record can be."""
-    watcher = watcher or Watcher()
+    `seen` is the `records.stamp` of the record that it is to replace, None where there was none. Where there
+    is another by now, some other process was quicker: that record is returned and nothing is run.
+    """
+    watcher, results = watcher or Watcher(), Path(cell.config.results)
     folder = Path(cell.config.runs) / cell.key
+    records.check_writable(results)
     device = pick_device(cell.config.hardware)
     _prepare(cell.config.hardware, device)
-    with parallel.joined(device) as group, _locked(folder, group), _tracker(cell, folder, group) as tracker:
-        started, clock = datetime.now(UTC), time.perf_counter()
+    with parallel.joined(device) as group, locked(folder) if group.first else nullcontext():
+        quicker = group.first and records.stamp(results, cell.key) != seen
+        if group.any(quicker, device):
+            return records.find(results, cell.key) or {}
+        watcher.begin()
+        with _tracker(cell, folder, group) as tracker:
+            return _run(cell, watcher, folder, device, group, tracker, seen)
 
-        def tell(row: dict[str, float]) -> None:
-            tracker.log(row, int(row["epoch"]))
-            watcher.epoch(row)
 
-        measured = Measured(tell)
-        status, reason = _attempt(cell, device, group, folder, watcher, measured)
-        record = cell.record(
-            status,
-            reason,
-            metrics=_finite(measured.metrics),
-            curve=_finite(measured.curve),
-            cost=_finite(measured.cost),
-            provenance=_provenance(started, time.perf_counter() - clock, device, group, measured),
-        )
-        if group.first:
-            records.write(Path(cell.config.results), record)
-            (folder / "checkpoint.pt").unlink(missing_ok=True)
-            tracker.finish(record)
+def _run(
+    cell: Cell,
+    watcher: Watcher,
+    folder: Path,
+    device: torch.device,
+    group: Group,
+    tracker: track.Tracker,
+    seen: int | None,
+) -> dict[str, Any]:
+    started, clock = datetime.now(UTC), time.perf_counter()
+
+    def tell(row: dict[str, float]) -> None:
+        tracker.log(row, int(row["epoch"]))
+        watcher.epoch(row)
+
+    measured = Measured(tell, micro_batch=shortage.kept(folder))
+    status, reason = _attempt(cell, device, group, folder, watcher, measured)
+    record = cell.record(
+        status,
+        reason,
+        metrics=finite(measured.metrics),
+        curve=finite(measured.curve),
+        cost=finite(measured.cost),
+        provenance=origin(started, time.perf_counter() - clock, device, group, measured),
+        **({"traceback": measured.traceback} if measured.traceback else {}),
+    )
+    if group.first:
+        results = Path(cell.config.results)
+        if seen is not None:
+            records.write(results, record)
+        elif not records.write_first(results, record):
+            record = records.find(results, cell.key) or record
+        if not measured.keep:
+            shortage.forget(folder)
+        tracker.finish(record)
     return record
 
 
@@ -83,34 +100,46 @@ def _attempt(
     """Measure the cell as far as it goes; how it ended, and why."""
     if cell.impossible:
         return "skipped", cell.impossible
-    try:
-        _measure(cell, device, group, folder, watcher, measured)
-    except Impossible as error:
-        return "skipped", str(error)
-    except Diverged as error:
-        return "diverged", str(error)
-    except (UserError, Stopped):
-        raise
-    except torch.OutOfMemoryError as error:
-        return "out_of_memory", str(error).splitlines()[0]
-    except Exception as error:  # the record says what happened, and a sweep goes on
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc())
-        return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-    return "done", None
+    while True:
+        measured.curve = []
+        try:
+            _measure(cell, device, group, folder, watcher, measured)
+            return "done", shortage.said(cell.config, measured.micro_batch)
+        except Impossible as error:
+            return "skipped", str(error)
+        except Diverged as error:
+            return "diverged", str(error)
+        except Damaged as error:
+            watcher.note(str(error))
+            continue
+        except (UserError, Stopped):
+            raise
+        except Overdue as error:
+            measured.keep, measured.traceback = True, current_traceback()
+            return "failed", str(error)
+        except Exception as error:  # the record says what happened, and a sweep goes on
+            measured.traceback = current_traceback()
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if not shortage.lacks_memory(error):
+                return "failed", reason
+        if not shortage.try_smaller(cell.config, group.world == 1, folder, watcher.note, measured):
+            return "out_of_memory", reason
 
 
 def _measure(
     cell: Cell, device: torch.device, group: Group, folder: Path, watcher: Watcher, measured: Measured
 ) -> None:
     config = cell.config
+    if measured.micro_batch is not None:
+        config = replace(config, hardware=replace(config.hardware, micro_batch=measured.micro_batch))
     task = tasks.load(config)
-    dataset = None
-    if config.task.trains:  # first, so that missing data are missed at once
-        dataset = data.load(config.data, device, config.hardware.workers, config.task.name)
+    dataset = _dataset(config, device) if config.task.trains else None  # what is missing is missed at once
+    measured.took("data")
     network = build(cell, task).to(device)
-    if group.first:
+    measured.took("build")
+    if group.first and measured.cost is None:
         measured.cost = _profile(cell, task, network, device)
+        measured.took("cost")
     if dataset is None:
         return
     measured.checksum = dataset.checksum
@@ -129,8 +158,22 @@ def _measure(
     measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
     last = {k.removeprefix("val_"): v for k, v in measured.curve[-1].items() if k.startswith("val_")}
     # The test split is read here, once, and never before the last epoch.
+    measured.took("train")
     test = evaluate(training.evaluated, dataset.test, task, config, group)
+    measured.took("test")
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
+
+
+_last: dict[str, Dataset] = {}  # the set that the cell before used: many cells share one
+
+
+def _dataset(config: Config, device: torch.device) -> Dataset:
+    what = {**asdict(config.data), "task": config.task.name, "workers": config.hardware.workers}
+    key = fingerprint({**what, "device": str(device)})
+    if key not in _last:
+        _last.clear()
+        _last[key] = data.load(config.data, device, config.hardware.workers, config.task.name)
+    return _last[key]
 
 
 def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
@@ -196,49 +239,7 @@ def _prepare(hardware: Hardware, device: torch.device) -> None:
         torch.use_deterministic_algorithms(hardware.deterministic, warn_only=True)
 
 
-@contextmanager
-def _locked(folder: Path, group: Group) -> Iterator[None]:
-    """Hold the cell while it runs; the system lets go of the lock however this process ends."""
-    if not group.first:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy from None
-        yield
-
-
 def _tracker(cell: Cell, folder: Path, group: Group) -> AbstractContextManager[Any]:
     """The mirror of this run; only the first process of a group has one."""
     settings = cell.config.track if group.first else Track()
     return track.tracker(settings, folder, cell.coordinates(), asdict(cell.config))
-
-
-def _provenance(
-    started: datetime, seconds: float, device: torch.device, group: Group, measured: Measured
-) -> dict[str, Any]:
-    rates = sorted(r["images_per_s"] for r in measured.curve if r.get("images_per_s"))
-    return {
-        **provenance.code(),
-        "versions": provenance.versions(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor(),
-        "threads": torch.get_num_threads(),
-        "processes": group.world,
-        "flush_denormal": True,
-        "started": started.isoformat(timespec="seconds"),
-        "wall_s": round(seconds, 2),
-        "images_per_s": rates[len(rates) // 2] if rates else None,
-        "data_checksum": measured.checksum,
-    }
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for each number that is none: JSON knows neither NaN nor infinity."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

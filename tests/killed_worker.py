@@ -6,11 +6,11 @@ import signal
 from attnbench.sweep import worker
 
 
-def deadly(cell, stop, steps):
+def deadly(cell, *arguments):
     """Run the cell, or die over it."""
     if cell.mechanism == os.environ["ATTNBENCH_TEST_KILL"]:
         os.kill(os.getpid(), signal.SIGKILL)
-    return attempt(cell, stop, steps)
+    return attempt(cell, *arguments)
 
 
 attempt = worker.attempt

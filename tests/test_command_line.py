@@ -82,6 +82,6 @@ def test_configuration_can_be_printed_without_running(capsys):
 def test_a_dry_sweep_prints_its_cells_and_runs_none(tmp_path, capsys):
     assert main(["-m", "attn=none,se", "seed=0,1", "--dry-run", f"results={tmp_path}"]) == 0
     printed = capsys.readouterr().out
-    assert "4 cells: 0 done, 4 to do" in printed
+    assert "4 cells: 0 done, 4 to run" in printed
     assert printed.count("resnet8") == 4
     assert not list(tmp_path.iterdir())

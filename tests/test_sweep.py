@@ -12,9 +12,11 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.config import Launch
-from attnbench.sweep import executors, sweep
+from attnbench.sweep import executors, pool, sweep
+from attnbench.sweep.events import Work
 from attnbench.sweep.experiment import cell
-from attnbench.sweep.plan import Plan, span
+from attnbench.sweep.pace import span
+from attnbench.sweep.plan import Plan
 from attnbench.sweep.stop import Stop
 from tests.test_train import TINY
 
@@ -40,23 +42,23 @@ def test_a_sweep_runs_what_is_missing_and_nothing_twice(tmp_path, console, execu
     assert sweep(wanted, Launch(executor=executor, jobs=1), console) == 0
     assert {p: p.stat().st_mtime_ns for p in records.folder(tmp_path).iterdir()} == stamps
     printed = console.export_text()
-    assert "2 cells: 0 done, 2 to do, time unknown yet" in printed
-    assert "2 done, nothing to do" in printed
+    assert "2 cells: 0 done, 2 to run, time unknown yet" in printed
+    assert "2 done, nothing to run" in printed
     assert "[2/2]" in printed
 
 
 def test_a_cell_that_kills_its_process_is_recorded_and_the_others_go_on(tmp_path, console, monkeypatch):
     wanted = cells(tmp_path)
     monkeypatch.setenv("ATTNBENCH_TEST_KILL", "se")
-    monkeypatch.setattr(executors, "COMMAND", [sys.executable, "-m", "tests.killed_worker"])
+    monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-m", "tests.killed_worker"])
     assert sweep(wanted, Launch(jobs=1), console) == 1
     found = {r["cell"]["attn"]: r for r in records.read(tmp_path)[0]}
     assert found["none"]["status"] == "done"
     assert found["se"]["status"] == "failed"
-    assert found["se"]["reason"] == "its process ended by signal SIGKILL, 2 times"
+    assert found["se"]["reason"] == "its process ended by signal SIGKILL, 3 times"
     monkeypatch.undo()
     assert sweep(wanted, Launch(jobs=1), console) == 0
-    assert "(1 failed), nothing to do" in console.export_text()
+    assert "(1 failed), nothing to run" in console.export_text()
     assert sweep(wanted, Launch(jobs=1, retry=True), console) == 0
     assert {r["status"] for r in records.read(tmp_path)[0]} == {"done"}
 
@@ -90,7 +92,9 @@ def test_an_interrupt_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
 def test_a_stopped_executor_hands_out_no_more_cells(tmp_path):
     stop = Stop()
     stop.ask()
-    assert list(executors.inline(cells(tmp_path), stop)) == []
+    heard = []
+    executors.inline(Work(cells(tmp_path), Launch(), stop), heard.append)
+    assert heard == []
 
 
 def test_a_plan_expects_what_cells_like_these_took(tmp_path):
@@ -98,7 +102,7 @@ def test_a_plan_expects_what_cells_like_these_took(tmp_path):
     done = wanted[0].record("done", provenance={"wall_s": 10.0})
     records.write(tmp_path, done)
     plan = Plan.of(wanted, retry=False)
-    assert plan.describe(jobs=2) == "1 done, 2 to do, about 10 s"
+    assert plan.describe(jobs=2) == "1 done, 2 to run, ≈ 10 s on 2 workers"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(8, "8 s"), (200, "3 min"), (9000, "2.5 h")])

@@ -1,34 +1,54 @@
 """An experiment's cells, handed to an executor."""
 
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
+from attnbench import records
 from attnbench.cell import Cell
 from attnbench.config import Launch
-from attnbench.sweep import executors
 from attnbench.sweep.board import Board
+from attnbench.sweep.events import Work
+from attnbench.sweep.executors import EXECUTORS
 from attnbench.sweep.plan import Plan
+from attnbench.sweep.seats import seats
 from attnbench.sweep.stop import on_signals
+
+CLUSTER_JOBS = 16  # at a time, where nothing else is said
 
 
 def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = False) -> int:
-    """Run what has no record yet; the exit status: 0, 1 cells failed, 2 cells were refused, 130 stopped."""
+    """Run what has no record yet; the exit status: 0, 1 cells failed, 2 cells were refused, 130 stopped.
+
+    Raises `UserError` where nothing can run or be recorded at all.
+    """
     plan = Plan.of(cells, launch.retry)
-    jobs = 1 if launch.executor == "inline" else launch.jobs or os.cpu_count() or 1
-    console.print(f"{len(cells)} cells: {plan.describe(jobs)}")
+    jobs = workers(launch, len(plan.todo))
+    console.print(f"{len(cells)} cells: {plan.describe(jobs)}", markup=False)
+    for file, why in plan.damaged.items():
+        console.print(f"damaged record {file} ({why}): counts as none, is kept aside", markup=False)
     if dry:
         for cell in plan.todo:
-            console.print(f"  {cell}", highlight=False)
+            console.print(f"  {cell}", highlight=False, markup=False)
         return 0
+    for results in dict.fromkeys(cell.config.results for cell in cells):
+        records.check_writable(Path(results))
+    plan.settle()
     if not plan.todo:
         return 0
-    with on_signals() as stop:
-        if launch.executor == "inline":
-            events = executors.inline(plan.todo, stop)
-        else:
-            events = executors.processes(plan.todo, stop, launch)
-        board = Board(plan, jobs, console)
-        board.follow(events)
-        return board.close(stop.asked)
+    with on_signals() as stop, Board(plan, jobs, launch.executor, console) as board:
+        try:
+            EXECUTORS[launch.executor](Work(plan.todo, launch, stop, plan.seen), board.hear)
+        except KeyboardInterrupt:
+            stop.asked = True
+    return board.close(stop.asked)
+
+
+def workers(launch: Launch, cells: int) -> int:
+    """How many cells run at a time."""
+    if launch.executor == "inline":
+        return 1
+    if launch.executor == "processes":
+        return len(seats(launch, cells))
+    return min((launch.jobs or CLUSTER_JOBS) * (launch.per_job or 1), max(cells, 1))

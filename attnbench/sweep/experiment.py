@@ -64,9 +64,7 @@ def load(name: str) -> Experiment:
                 f"{file.name}: each part has a grid of setting: values; base and exclude may follow"
             )
         if not all(isinstance(line, dict) for line in part.get("exclude", [])):
-            raise UserError(
-                f"{file.name}: exclude is a list of coordinate: values, like - {{attn: channel}}"
-            )
+            raise UserError(f"{file.name}: exclude is a list of coordinate: values, like - {{attn: channel}}")
     comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     question = " ".join(line.lstrip("# ").strip() for line in comments)
     return Experiment(file.stem, content.get("title", file.stem), question, tuple(parts))

@@ -1,65 +1,87 @@
-"""Which cells of a sweep are done, which are to do, and how long that may take."""
+"""Which cells of a sweep are done, which cannot be, which are to run, and how long that may take."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attnbench import records
 from attnbench.cell import Cell
+from attnbench.records import Record
+from attnbench.sweep.pace import Pace, likeness, span
 
 AGAIN = ("failed", "out_of_memory")  # ends that launch.retry tries once more
+REASONS = 3  # that the plan's line spells out
 
 
 @dataclass
 class Plan:
-    """Which cells have a record, which are to do, and how long that may take."""
+    """A sweep's cells, sorted by what there is to do about them."""
 
     done: list[Cell] = field(default_factory=list)
+    impossible: list[tuple[Cell, str]] = field(default_factory=list)  # and why
     todo: list[Cell] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)  # key -> stamp of the record that is to be replaced
+    new: list[Cell] = field(default_factory=list)  # impossible ones that have no record yet
     ends: Counter[str] = field(default_factory=Counter)  # of the done ones, by status
-    seconds: dict[str, float] = field(default_factory=dict)  # table -> seconds a cell, where known
+    damaged: dict[str, str] = field(default_factory=dict)  # files that are no records, and why
+    pace: Pace = field(default_factory=Pace)
 
     @classmethod
     def of(cls, cells: Sequence[Cell], retry: bool) -> "Plan":
         plan = cls()
-        seconds: dict[str, list[float]] = {}
+        found: dict[tuple[str, str], Record] = {}
+        for results in dict.fromkeys(cell.config.results for cell in cells):
+            whole, damaged = records.read(Path(results))
+            plan.damaged |= damaged
+            plan.pace.read(whole)
+            found |= {(results, record["key"]): record for record in whole}
         for cell in cells:
-            record = records.find(Path(cell.config.results), cell.key)
-            if record is None or (retry and record["status"] in AGAIN):
-                plan.todo.append(cell)
-                continue
-            plan.done.append(cell)
-            plan.ends[record["status"]] += 1
-            if record["status"] == "done" and record.get("provenance"):
-                seconds.setdefault(cell.table, []).append(record["provenance"]["wall_s"])
-        plan.seconds = {table: sum(known) / len(known) for table, known in seconds.items()}
+            plan._sort(cell, found.get((cell.config.results, cell.key)), retry)
         return plan
 
-    def expected(self, cells: Iterable[Cell], jobs: int) -> float | None:
-        """Seconds that the cells may take; None before any like them has ended."""
-        known = [self.seconds.get(cell.table) for cell in cells]
-        if any(k is None for k in known):
-            return None
-        return sum(k for k in known if k is not None) / jobs
+    def _sort(self, cell: Cell, record: Record | None, retry: bool) -> None:
+        if record is None and cell.impossible:
+            self.impossible.append((cell, cell.impossible))
+            self.new.append(cell)
+        elif record is None:
+            self.todo.append(cell)
+        elif retry and record["status"] in AGAIN:
+            self.todo.append(cell)
+            self.seen[cell.key] = records.stamp(Path(cell.config.results), cell.key) or 0
+        elif record["status"] == "skipped":
+            self.impossible.append((cell, record["reason"] or "no reason given"))
+        else:
+            self.done.append(cell)
+            self.ends[record["status"]] += 1
 
-    def learn(self, cell: Cell, seconds: float) -> None:
-        """Take in how long a cell took."""
-        before = self.seconds.get(cell.table, seconds)
-        self.seconds[cell.table] = before + 0.3 * (seconds - before)
+    def settle(self) -> None:
+        """Record the impossible cells: names alone tell, nothing has to run."""
+        for cell in self.new:
+            records.write_first(Path(cell.config.results), cell.record("skipped", cell.impossible))
 
     def describe(self, jobs: int) -> str:
+        """The plan in one line, but for the number of all cells."""
         ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()) if end != "done")
-        done = f"{len(self.done)} done" + (f" ({ends})" if ends else "")
+        parts = [f"{len(self.done)} done" + (f" ({ends})" if ends else "")]
+        if self.impossible:
+            parts.append(f"{len(self.impossible)} impossible ({self._why()})")
         if not self.todo:
-            return f"{done}, nothing to do"
-        expected = self.expected(self.todo, jobs)
-        time = f"about {span(expected)}" if expected else "time unknown yet"
-        return f"{done}, {len(self.todo)} to do, {time}"
+            return ", ".join([*parts, "nothing to run"])
+        return ", ".join([*parts, f"{len(self.todo)} to run", self._time(jobs)])
 
+    def _why(self) -> str:
+        reasons = Counter(reason for _, reason in self.impossible)
+        if len(reasons) == 1:
+            return next(iter(reasons))
+        said = [f"{count}: {reason}" for reason, count in reasons.most_common(REASONS)]
+        more = len(reasons) - REASONS
+        return "; ".join([*said, f"{more} more reasons"] if more > 0 else said)
 
-def span(seconds: float) -> str:
-    """A length of time as a person says it: 45 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    def _time(self, jobs: int) -> str:
+        seconds, unknown = self.pace.total(Counter(map(likeness, self.todo)))
+        if unknown == len(self.todo):
+            return "time unknown yet"
+        workers = f"{jobs} worker{'s' if jobs > 1 else ''}"
+        rest = f", and {unknown} cells of unknown length" if unknown else ""
+        return f"≈ {span(seconds / jobs)} on {workers}{rest}"
