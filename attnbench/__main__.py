@@ -212,10 +212,15 @@ def _list(words: list[str], flags: list[str]) -> int:
 
 
 def _cost(words: list[str], flags: list[str]) -> int:
+    """A task that is trained stands for its own form without data and training."""
+    from attnbench.config import choices
     from attnbench.show import cost_tree
     from attnbench.sweep.experiment import cell
 
-    return cost_tree(cell(["task=profile", "recipe=none", *words]))
+    profiles = (name for name in choices("task") if name.endswith("_profile"))
+    untrained = {f"task={name.removesuffix('_profile')}": f"task={name}" for name in profiles}
+    untrained["task=cls"] = "task=profile"
+    return cost_tree(cell(["task=profile", "recipe=none", *(untrained.get(w, w) for w in words)]))
 
 
 def _bench(words: list[str], flags: list[str]) -> int:

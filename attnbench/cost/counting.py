@@ -1,5 +1,6 @@
 """Multiply-adds, element-wise work and activations of one forward pass in evaluation mode."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,21 +19,37 @@ def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -
 
     Returns `macs`, `elementwise` (see `rules`), `activations` (elements of the results of convolutions and
     matrix products) and `uncounted`, the operators without a rule: where there are any, the figures are None.
+    Of a network whose attribute `parts` names modules of it (part -> dotted name), `macs_PART` for each, too.
     `counter` is `dispatch`, which runs on the meta device where the model can, or `fvcore`, which traces it.
     """
+    parts = parts_of(model)
     if counter == "dispatch":
         watch = watched(model, image)
-        return _result(sum(watch.work.values(), Work()), watch.uncounted)
+        work = {part: _below(watch.work, name) for part, name in parts.items()}
+        return _result(sum(watch.work.values(), Work()), work, watch.uncounted)
     if counter == "fvcore":
         from attnbench.cost.tracer import traced
 
-        return _result(*traced(model, image))
+        return _result(*traced(model, image, parts))
     raise UserError(f"unknown counter '{counter}': known: {', '.join(COUNTERS)}")
 
 
-def _result(work: Work, uncounted: set[str]) -> dict[str, Any]:
+def parts_of(model: nn.Module) -> dict[str, str]:
+    """The modules whose share is told apart, by the part's name, without those that the network lacks."""
+    named = getattr(model, "parts", {})
+    return {part: name for part, name in named.items() if getattr(model, name, None) is not None}
+
+
+def _below(work: Mapping[str, Work], name: str) -> Work:
+    """Work of a module and all below it."""
+    inside = (own for where, own in work.items() if where == name or where.startswith(f"{name}."))
+    return sum(inside, Work())
+
+
+def _result(work: Work, parts: Mapping[str, Work], uncounted: set[str]) -> dict[str, Any]:
     figures = dict.fromkeys(Work._fields) if uncounted else work._asdict()
-    return {**figures, "uncounted": sorted(uncounted)}
+    shares = {f"macs_{part}": None if uncounted else own.macs for part, own in parts.items()}
+    return {**figures, **shares, "uncounted": sorted(uncounted)}
 
 
 def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:

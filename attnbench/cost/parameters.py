@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from attnbench.cost.counting import parts_of
 from attnbench.mechanisms.base import Mechanism
 
 
@@ -11,14 +12,17 @@ def parameters(model: nn.Module) -> dict[str, int]:
     """Elements of the model's tensors, shared ones once.
 
     `params`: all parameters; `params_attention`: those of its mechanisms; `buffers`: kept but not learned;
-    `params_no_decay`: those that the model (timm's `no_weight_decay`) or a mechanism excludes by name.
+    `params_no_decay`: those that the model (timm's `no_weight_decay`) or a mechanism excludes by name;
+    `params_PART`: those of each of the network's `parts` (see `counting.count`).
     """
+    parts = parts_of(model)
     mechanisms = [m for m in model.modules() if isinstance(m, Mechanism)]
     return {
         "params": _elements(model.parameters()),
         "params_attention": _elements(p for m in mechanisms for p in m.parameters()),
         "buffers": _elements(model.buffers()),
         "params_no_decay": _elements(_undecayed(model)),
+        **{f"params_{part}": _elements(model.get_submodule(m).parameters()) for part, m in parts.items()},
     }
 
 

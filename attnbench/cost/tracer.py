@@ -6,7 +6,7 @@ runs. Convolutions and linear layers keep fvcore's own handles. It runs the netw
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -22,8 +22,13 @@ from attnbench.cost.work import Call, Spec, Work, plain
 OWN = ("aten::_convolution", "aten::addmm", "aten::bmm", "aten::linear")  # fvcore's handles that we trust
 
 
-def traced(model: nn.Module, image: tuple[int, ...]) -> tuple[Work, set[str]]:
-    """Work on one image of shape (c, h, w), in evaluation mode, and the operators without a rule."""
+def traced(
+    model: nn.Module, image: tuple[int, ...], parts: Mapping[str, str] | None = None
+) -> tuple[Work, dict[str, Work], set[str]]:
+    """Work on one image of shape (c, h, w), in evaluation mode, and the operators without a rule.
+
+    Between them, the work of the modules that `parts` names (part -> dotted name).
+    """
     opened = mock.patch.object(torch.autograd.Function, "apply", classmethod(_forward))
     with warnings.catch_warnings(), torch.no_grad(), opened, PlainSizes():
         warnings.simplefilter("ignore")
@@ -35,8 +40,13 @@ def traced(model: nn.Module, image: tuple[int, ...]) -> tuple[Work, set[str]]:
         analysis = JitModelAnalysis(twin, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
         analysis.set_op_handle(**{kind: partial(_counted, trusted.get(kind)) for kind in _kinds()})
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-        totals = analysis.by_operator()
-        return Work(*(int(totals[field]) for field in Work._fields)), set(analysis.unsupported_ops())
+        by_module = analysis.by_module_and_operator()
+        shares = {part: _work(by_module[name]) for part, name in (parts or {}).items()}
+        return _work(analysis.by_operator()), shares, set(analysis.unsupported_ops())
+
+
+def _work(totals: Counter[str]) -> Work:
+    return Work(*(int(totals[field]) for field in Work._fields))
 
 
 def _forward(function: Any, *args: Any) -> Any:

@@ -24,7 +24,6 @@ class Task:
     """Cross-entropy at each labelled pixel, of the head and, weighed, of the auxiliary head."""
 
     headline = "miou"
-    parts: Mapping[str, str] = {"head": "head", "auxiliary": "auxiliary"}
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Segmenter(nn.Module):
     The encoder's own classifier is gone. The auxiliary head, on the stage before the last, runs in training
     alone, unless the head's attribute `guided` says that it needs those logits.
     """
+
+    parts: ClassVar[Mapping[str, str]] = {"head": "head", "auxiliary": "auxiliary"}  # with costs of their own
 
     def __init__(self, encoder: nn.Module, head: nn.Module, auxiliary: nn.Module | None) -> None:
         super().__init__()
