@@ -16,6 +16,7 @@ class Pixels:
 
     def __init__(self, data: Data, device: torch.device) -> None:
         self.size = data.size
+        self.shape = data.image[1:]
         self.device = device
         std = torch.tensor(data.std, device=device)
         self.scale = 1 / (255 * std)
@@ -27,7 +28,7 @@ class Pixels:
         draws: Draws | None = None,
         augment: Augment | None = None,
         boxes: Float[np.ndarray, "b 4"] | None = None,
-    ) -> Float[Tensor, "b c size size"]:
+    ) -> Float[Tensor, "b c height width"]:
         """Augment (where drawn) and normalise a batch (b h w c) of 0 ... 255 on the device; channels_last.
 
         `boxes`, in px of the images, are cut out first and brought to the network's size. Cutout comes
@@ -38,7 +39,7 @@ class Pixels:
             images = resample(images.float(), where, self.size)
         if draws is None or augment is None:
             return self.resize(self.normalise(images))
-        spans = [2 * augment.padding + 1] * 2 + [2] + [self.size] * 2
+        spans = [2 * augment.padding + 1] * 2 + [2, *self.shape]
         drawn = torch.from_numpy((draws.uniform * spans).astype(np.int64)).to(self.device)
         if augment.crop == "pad" and augment.padding:
             images = shift(images, drawn[:, :2], augment.padding)
@@ -49,10 +50,10 @@ class Pixels:
             cover(x, drawn[:, 3:], augment.cutout)
         return x
 
-    def resize(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c size size"]:
-        if x.shape[2:] == (self.size, self.size):
+    def resize(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c height width"]:
+        if x.shape[2:] == self.shape:
             return x
-        return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        return F.interpolate(x, self.shape, mode="bilinear", antialias=True)
 
     def normalise(self, images: Tensor) -> Float[Tensor, "b c h w"]:
         """(image / 255 - mean) / std; whole rows at a time, several times faster than three by three."""
