@@ -17,6 +17,7 @@ attnbench {version}: which attention mechanism is worth its cost, on which backb
   python -m attnbench KEY=VALUE ...                        run one cell
   python -m attnbench -m KEY=VALUE,VALUE ...               run all combinations
   python -m attnbench sweep experiment=NAME [KEY=VALUE]    run an experiment (--dry-run: only its plan)
+  python -m attnbench status [experiment=NAME] [KEY=VALUE] what is done, runs now, or has failed
   python -m attnbench report [results=FOLDER]              write the leaderboards from the records
   python -m attnbench report published                     published costs against ours
   python -m attnbench compare attn=A,B backbone=NAME ...   one comparison in full, from the records
@@ -120,11 +121,9 @@ def _one(words: list[str], flags: list[str]) -> int:
 
 
 def _several(words: list[str], flags: list[str]) -> int:
-    from attnbench import compose
-    from attnbench.sweep.experiment import cell, gather
+    from attnbench.sweep import experiment
 
-    cells = gather([cell(row) for row in compose.expand(words)])
-    return _sweep(cells, flags)
+    return _sweep(experiment.grid(words), flags)
 
 
 def _experiment(words: list[str], flags: list[str]) -> int:
@@ -135,6 +134,19 @@ def _experiment(words: list[str], flags: list[str]) -> int:
     return _sweep(experiment.load(name).cells(rest), flags)
 
 
+def _status(words: list[str], flags: list[str]) -> int:
+    """Say how the store stands that the results and runs folders hold."""
+    from attnbench.sweep import experiment, status
+
+    name = next((w.partition("=")[2] for w in words if w.startswith("experiment=")), None)
+    rest = [w for w in words if not w.startswith("experiment=")]
+    cells = experiment.load(name).cells(rest) if name else []
+    config = (cells or [experiment.cell(rest)])[0].config
+    for line in status.lines(Path(config.results), Path(config.runs), cells):
+        print(line)
+    return 0
+
+
 def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     from rich.console import Console
 
@@ -142,6 +154,8 @@ def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     from attnbench.sweep import sweep
 
     console = Console(highlight=False, soft_wrap=True)
+    if not cells:
+        raise UserError("no cells are left: exclude leaves none over")
     if "--cfg" in flags:
         return _configuration(cells[0].config)
     if "--dry-run" not in flags:
@@ -247,6 +261,7 @@ def _configuration(config: object) -> int:
 FLAGS = ("-m", "--multirun", "--cfg", "--dry-run", "--help", "-h", "--version")
 VERBS: dict[str, Callable[[list[str], list[str]], int]] = {
     "sweep": _experiment,
+    "status": _status,
     "report": _report,
     "compare": _compare,
     "recommend": _recommend,

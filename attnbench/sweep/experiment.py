@@ -70,6 +70,11 @@ def load(name: str) -> Experiment:
     return Experiment(file.stem, content.get("title", file.stem), question, tuple(parts))
 
 
+def grid(arguments: Sequence[str]) -> list[Cell]:
+    """All combinations of the arguments' lists, words for several mechanisms included."""
+    return Experiment("", "", "", ({"grid": {}},)).cells(arguments)
+
+
 def gather(cells: Sequence[Cell]) -> list[Cell]:
     """Each cell once, controls first, otherwise in order."""
     once = {c.key: c for c in cells}
