@@ -6,16 +6,37 @@ import pytest
 from tests.references._layers import batch_norm, max_pool, pointwise, relu, softmax
 
 MODES = ("embedded", "gaussian", "dot", "concatenation")
-CASES = [{}, {"pool": False, "scale": False}, *({"affinity": mode} for mode in MODES[1:])]
+CASES = [
+    {},
+    {"pool": False, "scale": False},
+    *({"affinity": mode} for mode in MODES[1:]),
+    *({"space_time": True, "affinity": mode} for mode in MODES),
+]
 COUNTS = [(256, {}, 132_224), (1024, {}, 2_101_760)]
 OFFICIAL = (256, {}, [*[(128, 256), (128,)] * 3, (256, 128), (256,), (256,), (256,)])
 
 
 def forward(x, p, options, training):
-    affinity = options.get("affinity", "embedded")
+    if options.get("space_time"):
+        return in_space_and_time(x, p, options, training)
     b, c = x.shape[:2]
     z = max_pool(x, 2) if options.get("pool", True) else x
-    x_, z_ = x.reshape(b, c, -1), z.reshape(b, c, -1)
+    return related(x.reshape(b, c, -1), z.reshape(b, c, -1), p, options, training).reshape(x.shape)
+
+
+def in_space_and_time(x, p, options, training):
+    """The positions of all frames as one set, of clips (b t c h w)."""
+    b, t, c, h, w = x.shape
+    frames = [x[:, n] for n in range(t)]
+    pooled = [max_pool(frame, 2) for frame in frames]
+    x_, z_ = (np.concatenate([f.reshape(b, c, -1) for f in group], 2) for group in (frames, pooled))
+    y = related(x_, z_, p, options, training)
+    return np.stack([y[:, :, n * h * w : (n + 1) * h * w].reshape(b, c, h, w) for n in range(t)], 1)
+
+
+def related(x_, z_, p, options, training):
+    """What positions (b c n) become that gather from positions (b c m)."""
+    affinity = options.get("affinity", "embedded")
     q, k = (x_, z_) if affinity == "gaussian" else (pointwise(x_, p, "theta"), pointwise(z_, p, "phi"))
     n, d = k.shape[2], q.shape[1]
     likeness = np.einsum("bdi,bdj->bij", q, k)
@@ -28,8 +49,7 @@ def forward(x, p, options, training):
     else:
         a = softmax(likeness / (np.sqrt(d) if options.get("scale", True) else 1), 2)
     y = np.einsum("bij,bdj->bdi", a, pointwise(z_, p, "value"))
-    y = batch_norm(pointwise(y, p, "out"), p, "norm", training)
-    return x + y.reshape(x.shape)
+    return x_ + batch_norm(pointwise(y, p, "out"), p, "norm", training)
 
 
 @pytest.mark.parametrize("affinity", MODES)
@@ -62,6 +82,19 @@ def test_large_maps_by_concatenation_in_half_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = module(x.bfloat16())
     torch.testing.assert_close(y.float(), module(x), rtol=0.1, atol=0.1)
+
+
+def test_frames_are_related_to_each_other():
+    from attnbench.checks import Case
+    from attnbench.mechanisms.spatial.non_local import NonLocal
+
+    case = Case(NonLocal, {"space_time": True}, channels=8)
+    module, x = case.trained().eval(), case.x().detach()
+    other = x.clone()
+    other[:, 5] += 1
+    changed = (module(x) - module(other)).abs().amax((0, 2, 3, 4))
+    assert bool((changed > 0).all())
+    assert module.g(x).shape == (2, 8 * 35, 8 * 6)
 
 
 def test_pooling_stands_before_the_convolutions():

@@ -21,9 +21,10 @@ class NonLocal(Mechanism):
     `affinity`: `embedded` softmax(θ(x) φ(x') / sqrt(d)); `gaussian` softmax(x x' / sqrt(c)), without θ and φ;
     `dot` θ(x) φ(x') / n over n keys; `concatenation` relu(w [θ(x), φ(x')]) / n. The division by the root is
     the code's, not the paper's: `scale=False`. Pooling stands before φ and g, which is not the same as
-    behind them. Weights start from N(0, 0.01²) and the norm's from 0, so that the block is the identity.
-    Sources: facebookresearch/video-nonlocal-net and SlowFast; AlexHex7/Non-local_pytorch for the forms
-    that they leave out.
+    behind them. `space_time=True` takes clips (b t c h w) and relates the positions of all frames, pooled
+    frame by frame; else a clip's frames are images by themselves. Weights start from N(0, 0.01²) and the
+    norm's from 0, so that the block is the identity. Sources: facebookresearch/video-nonlocal-net and
+    SlowFast; AlexHex7/Non-local_pytorch for the forms that they leave out.
     """
 
     card = Card(
@@ -47,11 +48,12 @@ class NonLocal(Mechanism):
         affinity: Literal["embedded", "gaussian", "dot", "concatenation"] = "embedded",
         pool: bool = True,
         scale: bool = True,
+        space_time: bool = False,
     ) -> None:
         super().__init__()
         if affinity not in AFFINITIES:
             raise unknown("affinity of non_local", affinity, AFFINITIES)
-        self.affinity, self.pool = affinity, pool
+        self.affinity, self.pool, self.clips = affinity, pool, space_time
         width = max(channels // reduction, 1)
         compared = channels if affinity == "gaussian" else width
         self.scale = compared**-0.5 if scale else 1.0
@@ -71,8 +73,13 @@ class NonLocal(Mechanism):
             nn.init.normal_(parameter, std=0.01) if parameter.dim() > 1 else nn.init.zeros_(parameter)
 
     def pooled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c k l"]:
-        """Where keys and values come from; an axis of length 1 is not pooled."""
-        return F.max_pool2d(x, [min(n, 2) for n in x.shape[2:]]) if self.pool else x
+        """Where keys and values come from; an axis of length 1 is not pooled, and none of time."""
+        if not self.pool:
+            return one_map(x)
+        window = [min(n, 2) for n in x.shape[-2:]]
+        if x.dim() == 4:
+            return F.max_pool2d(x, window)
+        return one_map(F.max_pool2d(x.flatten(0, 1), window).unflatten(0, x.shape[:2]))
 
     def compared(self, x: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (b, n, d) and keys (b, m, d)."""
@@ -91,7 +98,7 @@ class NonLocal(Mechanism):
         return Surrounded(place, cls.at(inside(place), **options))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n m"]:
-        q, k = self.compared(x, self.pooled(x))
+        q, k = self.compared(one_map(x), self.pooled(x))
         if self.affinity == "dot":
             return q @ k.transpose(1, 2) / k.shape[1]
         if self.affinity == "concatenation":
@@ -107,8 +114,10 @@ class NonLocal(Mechanism):
         return self.add(g.to(values.dtype) @ values, x)
 
     def add(self, gathered: Float[Tensor, "b n d"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        maps = gathered.transpose(1, 2).unflatten(2, x.shape[2:])
-        return x + self.norm(self.out(maps))
+        one = one_map(x)
+        maps = gathered.transpose(1, 2).unflatten(2, one.shape[2:])
+        y = one + self.norm(self.out(maps))
+        return y if x.dim() == 4 else y.unflatten(2, (x.shape[1], x.shape[3])).transpose(1, 2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.affinity not in ("dot", "concatenation"):
@@ -118,10 +127,11 @@ class NonLocal(Mechanism):
 
     def block(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The output, by the way that is faster at the map's size."""
-        if self.affinity in ("gaussian", "concatenation") and x.shape[2] * x.shape[3] < MANY:
+        one = one_map(x)
+        if self.affinity in ("gaussian", "concatenation") and one.shape[2] * one.shape[3] < MANY:
             return self.f(self.g(x), x)
         pooled = self.pooled(x)
-        q, k = self.compared(x, pooled)
+        q, k = self.compared(one, pooled)
         return self.add(self.gather(q, k, tokens(self.value(pooled))), x)
 
     def gather(self, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "b n d"]:
@@ -137,6 +147,11 @@ class NonLocal(Mechanism):
         v = F.pad(v, (0, q.shape[2] - width))  # the fused kernels take equal widths only
         y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=self.scale)
         return y[:, 0, :, :width]
+
+
+def one_map(x: Tensor) -> Float[Tensor, "b c h w"]:
+    """A map as it is; a clip's (b t c h w), one below the other."""
+    return x if x.dim() == 4 else x.transpose(1, 2).flatten(2, 3)
 
 
 def tokens(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
