@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from attnbench import checks
 from attnbench.checks import Case
 from attnbench.errors import UserError
-from attnbench.mechanisms.channel_spatial.sca_cnn import SCACNN
+from attnbench.mechanisms.channel_spatial.sca_cnn import SCACNN, Decoding
 from tests.references._layers import linear, softmax
+from tests.references._recurrent import lstm_step
 
 CASES = [{}, {"state": 0}, {"hidden": 6, "state": 10}]
 CHANNELS = 16
@@ -57,6 +59,35 @@ def test_a_decoders_state_steers_both_maps():
     )
     with pytest.raises(UserError, match="5 numbers came, built for 2"):
         module(x, torch.zeros(2, 5).double())
+
+
+@checks.parametrize(Case(Decoding, channels=8), Case(Decoding, {"state": 6, "hidden": 3}, channels=8))
+def test_as_a_decoder_it_keeps_every_check(check, case):
+    if check.__name__ not in ("parameters", "equation", "gate"):  # of the map's form, or of one step
+        check(case)
+
+
+def test_as_a_decoder_its_own_state_steers_the_maps():
+    case = Case(Decoding, channels=8)
+    module, x = case.trained(), case.x().detach()
+    assert module.guess is None
+    assert module.decoder.cell.hidden_size == 8
+    p = {key: value.numpy() for key, value in module.state_dict().items()}
+
+    def step(h, c, y):
+        z = attended(x.numpy(), p, h).mean((2, 3))
+        h, c = lstm_step(np.concatenate([y, z], 1), h, c, p, "decoder.cell")
+        mixed = np.tanh(y + linear(h, p, "decoder.of_state") + linear(z, p, "decoder.of_seen"))
+        return linear(mixed, p, "decoder.classify"), h, c
+
+    mean = x.numpy().mean((2, 3))
+    h, c = (np.tanh(linear(mean, p, f"decoder.{name}")) for name in ("hidden", "memory"))
+    y, targets = np.zeros((2, 100)), np.array([[1, 4, 9], [3, 9, 0]])
+    for index in range(3):
+        scores, h, c = step(h, c, y)
+        ours = module(x, torch.from_numpy(targets)).detach()
+        np.testing.assert_allclose(ours[:, index].numpy(), scores, rtol=1e-9, atol=1e-10)
+        y = p["decoder.symbol.weight"][targets[:, index]]
 
 
 def test_the_factor_keeps_the_mean_of_the_map_at_one():

@@ -1,22 +1,29 @@
 """SCA-CNN: weigh channels, then positions, each by additive attention that a decoder's state can steer."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import UserError
-from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.decoder import Decoder, state_of
+from attnbench.mechanisms.head import classes_of
+
+WORD = 100  # numbers that a label is to a decoder, as released
 
 
 class SCACNN(Mechanism):
     """y = c n α β x: β = softmax over c channels, α = softmax over n positions of β's map.
 
     A channel's score is u tanh(w v + W h + b) with v its mean, w shared by all channels; a position's is
-    u' tanh(W' (c β x) + W'' h + b'). h (b, state) is a decoder's hidden state, given as second argument of
-    `forward`, which counts no parameters here. Without a decoder, as in classification, it is a first
-    guess from the mean features, tanh(V GAP(x) + d), or nothing where `state=0`: the layers on h are then
-    left out. The released code has 512 hidden units and a state of 1000; None takes c // 4 for each, which
-    is 512 at 2048 channels. The factor c n is the code's, not the paper's. Its second level misplaces a
+    u' tanh(W' (c β x) + W'' h + b'). h (b, state) is a decoder's hidden state: instead of a decoder (task
+    sequence) the module has one of its own, an LSTM that is handed the mean of y before each label, as
+    wide as the control's where `state` is None. Elsewhere h is the second argument of `forward`, or a
+    first guess from the mean features, tanh(V GAP(x) + d), or nothing where `state=0`: the layers on h are
+    then left out. The released code has 512 hidden units and a state of 1000; None takes c // 4 for each,
+    which is 512 at 2048 channels. The factor c n is the code's, not the paper's. Its second level misplaces a
     bracket, which turns the bias b' into a part of u'; here it is a bias. Weights start from N(0, 0.01²).
     Source: zjuchenlong/sca-cnn.cvpr17.
     """
@@ -31,7 +38,7 @@ class SCACNN(Mechanism):
         soft=True,
         goals=("emphasise important channels", "emphasise important positions"),
         params=lambda c: (lambda k: 2 * k * (c + k + 3) + 2)(max(c // 4, 1)),
-        site="last_block",
+        site=("decoder", "last_block"),
     )
 
     def __init__(self, channels: int, hidden: int | None = None, state: int | None = None) -> None:
@@ -41,6 +48,14 @@ class SCACNN(Mechanism):
         self.guess = nn.Linear(channels, self.state) if self.state else None
         self.channel = Score(1, hidden, self.state)
         self.position = Score(channels, hidden, self.state)
+
+    @classmethod
+    def at(cls, place: Place, **options: Any) -> "SCACNN":
+        steps = getattr(place.replaces, "steps", None)
+        if steps is None:
+            return cls(place.channels, **options)
+        options["state"] = options.get("state") or state_of(place)
+        return Decoding(place.channels, classes_of(place), steps, **options)
 
     def initial(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b s"] | None:
         """The state that the mean features suggest, where there is one."""
@@ -62,6 +77,27 @@ class SCACNN(Mechanism):
         if state is not None and state.shape[1] != self.state:
             raise UserError(f"sca_cnn: a state of {state.shape[1]} numbers came, built for {self.state}")
         return self.f(self.g(x, state), x)
+
+
+class Decoding(SCACNN):
+    """A decoder for which its own state steers the map's channels and positions before each label."""
+
+    gives = "logits"
+
+    def __init__(
+        self, channels: int, classes: int, steps: int, state: int, hidden: int | None = None
+    ) -> None:
+        super().__init__(channels, hidden, state)
+        self.guess = None
+        self.decoder = Decoder(channels, classes, steps, state, word=WORD, passes=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"], targets: Tensor | None = None) -> Float[Tensor, "b s k"]:
+        """Scores of each step; `targets` teach in training."""
+
+        def look(step: int, h: Tensor) -> Tensor:
+            return self.f(self.g(x, h), x).mean((2, 3))
+
+        return self.decoder(x.mean((2, 3)), look, targets)
 
 
 class Score(nn.Module):
