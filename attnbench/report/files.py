@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from attnbench.report import index, latex, layout, surveying
+from attnbench.report import drawing, index, latex, layout, surveying
 from attnbench.report.columns import sections
 from attnbench.report.load import Loaded
 from attnbench.report.picture import picture
@@ -34,13 +34,15 @@ def contents(loaded: Loaded) -> dict[str, bytes]:
 def _leaderboard(stem: str, table: Table) -> dict[str, str | bytes]:
     """The files of one leaderboard."""
     drawn = picture(table)
-    pictures = {f"{stem}.svg": "Difference in accuracy against the change in cost"} if drawn else {}
+    pictures = {f"{stem}.svg": "Accuracy against cost, with the Pareto frontier"} if drawn else {}
     files: dict[str, str | bytes] = {
         f"{stem}.md": layout.markdown(table, pictures),
         f"{stem}.csv": layout.comma_separated([table]),
         f"{stem}.tex": latex.document(layout.parts(table)),
     }
-    return files | ({f"{stem}.svg": drawn} if drawn else {})
+    if drawn:
+        files |= {f"{stem}.svg": drawing.svg(*drawn), f"{stem}.png": drawing.png(*drawn)}
+    return files
 
 
 def _survey(category: str, found: list[Table]) -> dict[str, str | bytes]:

@@ -36,7 +36,8 @@ def markdown(table: Table, pictures: Mapping[str, str]) -> str:
         told += [f"## {heading}", grid(rows, columns)]
         if heading == PAPERS:
             told.append(comparison.UNITS)
-    told += [f"![{plain(shows)}]({file})" for file, shows in pictures.items()]
+    for file, shows in pictures.items():
+        told.append(f"![{plain(shows)}]({file})\n\n[PNG]({file.removesuffix('.svg')}.png)")
     if said := notes.of_table(table):
         told += ["## Notes", bullets(plain(note) for note in said)]
     told += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]

@@ -23,12 +23,15 @@ LEGEND = (
     "same or differ by at most 1 %, counted and scaled by each source's own convention "
     "(attnbench/cost/conventions.py). Every disagreement has its reason in the note."
 )
-NETWORK = ("backbone", "stem", "variant", "attn", "site", "classes", "size")
+NETWORK = ("task", "backbone", "stem", "variant", "attn", "site", "classes")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One published row: a network, its printed parameters (M) and multiply-adds (G), and how they arose."""
+    """One published row: a network, its printed parameters (M) and multiply-adds (G), and how they arose.
+
+    Figures that begin with + are of a segmentation network's head alone.
+    """
 
     task: str
     attn: str
@@ -37,7 +40,7 @@ class Fact:
     stem: str
     variant: str
     site: str
-    size: int
+    size: str  # px: 224, or height x width
     classes: int
     params: str
     macs: str
@@ -50,7 +53,7 @@ class Fact:
     @property
     def missing(self) -> str | None:
         """What does not exist yet of its network, or None."""
-        if self.task != "cls":
+        if self.task not in ("cls", "seg"):
             return f"task {self.task}"
         if self.attn not in mechanisms.entries():
             return f"mechanism {self.attn}"
@@ -58,8 +61,16 @@ class Fact:
 
     @property
     def network(self) -> dict[str, Any]:
-        """What there is to build."""
-        return {**{name: getattr(self, name) for name in NETWORK}, "options": self.options}
+        """What there is to build, and which part of it is meant."""
+        height, _, width = self.size.partition("x")
+        image = 3, int(height), int(width or height)
+        part = "head" if f"{self.params}{self.macs}".startswith("+") else ""
+        return {
+            **{name: getattr(self, name) for name in NETWORK},
+            "options": self.options,
+            "image": image,
+            "part": part,
+        }
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self.options.items())
@@ -81,13 +92,13 @@ def _fact(row: dict[str, str]) -> Fact:
     pairs = (word.partition("=") for word in row["options"].split())
     options = {name: yaml.safe_load(value) for name, _, value in pairs}
     values: dict[str, Any] = {**row, "options": options}
-    return Fact(**{**values, "size": int(row["size"]), "classes": int(row["classes"])})
+    return Fact(**{**values, "classes": int(row["classes"])})
 
 
 def equal(printed: str, ours: float) -> bool:
     """Whether our number, printed with as many digits, is the printed one."""
     digits = len(printed.partition(".")[2])
-    return f"{ours:.{digits}f}" == printed
+    return f"{ours:.{digits}f}" == printed.removeprefix("+")
 
 
 def near(printed: str, ours: float) -> bool:

@@ -49,12 +49,12 @@ def _widest(mechanism: str, found: Sequence[Table], category: str) -> tuple[Tabl
     rows = [(t, r) for t in found for r in t.rows if r.mechanism == mechanism and r.done]
     if not rows:
         return None
-    site = mechanisms.entries()[mechanism].card["site"] if mechanism in mechanisms.entries() else ""
+    sites = mechanisms.entries()[mechanism].sites if mechanism in mechanisms.entries() else ()
 
     def fit(pair: tuple[Table, Row]) -> tuple:
         table, row = pair
         width = len({r.mechanism for r in table.rows if r.category == category and r.done})
-        return row.attn == mechanism, row.site == site, width, len(row.done), table.title, table.fingerprint
+        return row.attn == mechanism, row.site in sites, width, len(row.done), table.title, table.fingerprint
 
     return max(rows, key=fit)
 
