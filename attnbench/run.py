@@ -198,10 +198,18 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
         "task": asdict(config.task),
         "backbone": asdict(config.backbone),
         "classes": config.data.classes,
+        "length": config.data.length,
     }
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
-    return cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
+    figures = cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
+    return figures | _pixels_seen(network, task.cost_shape)
+
+
+def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
+    """Of networks that see an image by glimpses: pixels that one prediction reads, and those of the image."""
+    seen = [n for m in graft.mechanisms(network) if (n := m.pixels_seen()) is not None]
+    return {"pixels_seen": sum(seen), "pixels": shape[-2] * shape[-1]} if seen else {}
 
 
 def _check_sizes(config: Config, images: int, steps: int, group: Group) -> None:
