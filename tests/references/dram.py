@@ -133,6 +133,6 @@ def test_what_a_prediction_reads():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(UserError, match="glimpse=8"):
-        DRAM(3, 4, glimpse=8)
+        DRAM(3, 4, None, glimpse=8)
     with pytest.raises(UserError, match="did you mean total"):
-        DRAM(3, 4, returns="totl")
+        DRAM(3, 4, None, returns="totl")

@@ -150,4 +150,4 @@ def test_as_a_recurrent_head_of_clips_it_learns_by_reward():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(UserError, match="copies=0"):
-        HardAttention(8, 3, copies=0)
+        HardAttention(8, 3, None, copies=0)

@@ -6,6 +6,7 @@ import torch
 
 from attnbench.cases import Case, Control
 from attnbench.errors import UserError
+from attnbench.mechanisms import entry
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial._tell import Additive
 from attnbench.mechanisms.spatial.soft_attention import SoftAttention
@@ -121,6 +122,11 @@ def test_features_are_projected_once():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(UserError, match="did you mean tutorial"):
-        SoftAttention(8, 3, form="tutorail")
+        SoftAttention(8, 3, None, form="tutorail")
     with pytest.raises(UserError, match="at least once"):
-        SoftAttention(8, 3, passes=0)
+        SoftAttention(8, 3, None, passes=0)
+
+
+@pytest.mark.parametrize("name", ["soft_attention", "hard_attention", "dram"])
+def test_how_many_labels_is_no_option_but_told_by_the_place(name):
+    assert not {"steps", "classes"} & set(entry(name).options)

@@ -53,7 +53,7 @@ class DRAM(Mechanism):
         self,
         channels: int,
         classes: int,
-        steps: int | None = None,
+        steps: int | None,
         glimpse: int = 12,
         glimpses: int = 3,
         width: int = 1024,

@@ -39,7 +39,7 @@ class HardAttention(Teller):
         soft=False,
         goals=("focus on discriminative regions",),
         params=lambda c: 12 * c * c + 612 * c + 2211,
-        site="decoder",
+        site=("decoder", "head"),
     )
     average: Tensor
     draws: Tensor
@@ -48,7 +48,7 @@ class HardAttention(Teller):
         self,
         channels: int,
         classes: int,
-        steps: int | None = None,
+        steps: int | None,
         state: int | None = None,
         word: int = 100,
         width: int | None = None,

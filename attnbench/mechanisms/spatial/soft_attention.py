@@ -35,14 +35,14 @@ class SoftAttention(Teller):
         soft=True,
         goals=("focus on discriminative regions",),
         params=lambda c: 12 * c * c + 612 * c + 2211,
-        site="decoder",
+        site=("decoder", "head"),
     )
 
     def __init__(
         self,
         channels: int,
         classes: int,
-        steps: int | None = None,
+        steps: int | None,
         state: int | None = None,
         word: int = 100,
         width: int | None = None,
