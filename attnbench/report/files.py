@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from attnbench.report import drawing, index, latex, layout, surveying
+from attnbench.report import drawing, html, index, latex, layout, surveying
 from attnbench.report.columns import sections
 from attnbench.report.load import Loaded
 from attnbench.report.picture import picture
@@ -26,6 +26,8 @@ def contents(loaded: Loaded) -> dict[str, bytes]:
         made[TOGETHER] = layout.comma_separated(scored)
     if named:
         made[PAPERS] = layout.papers(named.values())
+    pictures = {s: str(made[f"{s}.svg"]) for s in named if f"{s}.svg" in made}
+    made["index.html"] = html.document(named, pictures)
     others = [t for t in found if not sections(t)]
     made["README.md"] = index.page(named, others, loaded.unreadable, TOGETHER in made)
     return {name: text if isinstance(text, bytes) else text.encode() for name, text in made.items()}
