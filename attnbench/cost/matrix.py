@@ -154,6 +154,7 @@ def table() -> dict[str, Rule]:
         **_named(distance, "cdist _cdist_forward _euclidean_dist"),
         **_named(affine_grid, "affine_grid_generator"),
         **_named(deformable, "deform_conv2d", prefix="torchvision::"),
+        **_named(attention, "attend", prefix="attnbench::"),
         **_named(windowed, "window_scores window_sum", prefix="attnbench::"),
         **_named(gathered, "window_neighbours", prefix="attnbench::"),
     }

@@ -1,8 +1,11 @@
 """Softmax attention without its (queries, keys) matrix, for channels-first maps."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from attnbench.mechanisms import blocks
 
 
 def attend(
@@ -10,9 +13,14 @@ def attend(
 ) -> Float[Tensor, "b c n"]:
     """For each query the mean of the values, weighted by softmax(scale q · k) over the keys.
 
-    The fused kernels take equal widths only: the narrower side is filled up with zeros, which is exact.
+    torch's fused kernels take equal widths only: the narrower side is filled up with zeros, which is exact.
+    On a CPU our own operator takes unequal widths, in float32 at least.
     """
     channels, width = v.shape[1], max(q.shape[1], v.shape[1])
+    if q.device.type in ("cpu", "meta") and q.shape[1] != channels:
+        wide = torch.promote_types(v.dtype, torch.float32)
+        y = blocks.attend(*(t.transpose(1, 2).contiguous().to(wide) for t in (q, k, v)), scale)
+        return y.transpose(1, 2).to(v.dtype)
     q, k, v = (_tokens(t, width) for t in (q, k, v))
     y = F.scaled_dot_product_attention(q, k, v, scale=scale)
     return y[:, 0, :, :channels].transpose(1, 2)

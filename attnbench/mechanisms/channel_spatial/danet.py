@@ -6,16 +6,14 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.sdpa import attend
 from attnbench.mechanisms.segmentation_head import classifier, inside, layer
 from attnbench.mechanisms.supervision import label_loss
 
 BRANCHES = ("both", "pam", "cam")
-NARROW = 64  # channels, up to which the fused kernel is faster on a CPU
-MANY = 4096  # positions, from which on all pairs of them take too much memory
 
 
 class DANet(Mechanism):
@@ -131,18 +129,13 @@ class Position(nn.Module):
             return self.scaled((q @ k.transpose(1, 2)).softmax(2) @ v, x)
 
     def fast(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The same by a fused kernel, unless that is slower and the matrix of all pairs is not too large.
-
-        On a CPU that kernel takes equal widths only, so queries and keys get zeros up to the values' width.
-        """
-        if x.device.type == "cpu" and x.shape[1] > NARROW and x.shape[2] * x.shape[3] < MANY:
-            return self(x)
-        q, k, v = self.projected(x)
-        if x.device.type not in ("cuda", "meta"):
-            q, k = (F.pad(t, (0, v.shape[2] - t.shape[2])) for t in (q, k))
+        """The same without the matrix of all pairs."""
+        layers = self.query, self.key, self.value
+        maps = (layer(x).flatten(2) for layer in layers)
+        q, k, v = (m.float() if m.dtype == torch.float16 else m for m in maps)
         with torch.autocast(x.device.type, enabled=False):
-            y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)
-        return self.scaled(y[:, 0], x)
+            y = attend(q, k, v, scale=1.0)
+        return self.scaled(y.transpose(1, 2), x)
 
     def scaled(self, y: Float[Tensor, "b n c"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return (self.gamma.to(x.dtype) * y.to(x.dtype)).transpose(1, 2).reshape(x.shape)

@@ -13,7 +13,7 @@ from attnbench.mechanisms.sdpa import attend
 from attnbench.mechanisms.segmentation_head import Surrounded, inside
 
 CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
-MANY = 1024  # positions, from which on P is not worth writing down
+MANY = 512  # positions, from which on P is not worth writing down
 
 
 class DNL(Mechanism):
