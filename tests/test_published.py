@@ -93,10 +93,10 @@ def test_the_table_says_what_agrees_and_what_is_missing(monkeypatch):
 
 def test_the_table_is_written_as_markdown_and_csv(monkeypatch, tmp_path):
     known = next(f for f in FACTS if f.attn == "none" and f.backbone == "resnet20")
-    monkeypatch.setattr(published, "facts", lambda: [known, Fact(**{**vars(known), "task": "seg"})])
+    monkeypatch.setattr(published, "facts", lambda: [known, Fact(**{**vars(known), "task": "det"})])
     markdown, csv = published.write(tmp_path)
     assert "parameters 1 of 1, multiply-adds 1 of 1" in markdown.read_text()
-    assert "not implemented yet: task seg" in markdown.read_text()
+    assert "not implemented yet: task det" in markdown.read_text()
     assert csv.read_text().count("\n") == 3
 
 

@@ -1,4 +1,4 @@
-"""How published figures were counted and printed, as code: five counters in use, three units.
+"""How published figures were counted and printed, as code: six counters in use, three units.
 
 All count the multiply-adds of convolutions, linear layers and matrix products; they differ in what they add
 for layers of other kinds, and see only what is a layer, not what is written as an expression.
@@ -56,6 +56,11 @@ def _half_of_both(call: Call) -> float:
 NORM, RELU, MAX, MEAN = "aten::batch_norm", "aten::relu", "aten::max_pool2d", "aten::adaptive_avg_pool2d"
 RELU6, CONVOLUTION, LINEAR = "aten::hardtanh", "aten::convolution", "aten::addmm"
 LAYER_NORM = "aten::layer_norm"
+NO_LAYERS = dict.fromkeys(
+    ("aten::mm", "aten::bmm", "aten::baddbmm", "aten::scaled_dot_product_attention", "attnbench::attend"),
+    _each(0),
+)
+"""Products of maps, which are no layers: counters that go by layers do not see them."""
 
 COUNTERS: Mapping[str, Mapping[str, Weigh]] = {
     "macs": {},
@@ -67,6 +72,14 @@ COUNTERS: Mapping[str, Mapping[str, Weigh]] = {
         MAX: _inputs,
         MEAN: _inputs,
         CONVOLUTION: _with_bias,
+    },
+    "mmcv": {
+        NORM: _each(2),
+        RELU: _each(1),
+        MAX: _inputs,
+        "aten::upsample_bilinear2d": _each(1),
+        CONVOLUTION: _with_bias,
+        **NO_LAYERS,
     },
     "old thop": {
         NORM: _each(4),
@@ -84,6 +97,7 @@ COUNTERS: Mapping[str, Mapping[str, Weigh]] = {
         MAX: lambda call: _taps(call) / 2,
         MEAN: lambda call: _inputs(call) / 2,
         CONVOLUTION: _half_of_both,
+        **NO_LAYERS,
     },
 }
 """Counter -> operator -> what it counts for a call of it, where that is not its multiply-adds."""

@@ -26,6 +26,7 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self.work: dict[str, Work] = defaultdict(Work)
         self.calls: list[Call] = []
+        self.places: list[str] = []  # of the calls: the modules that made them
         self.uncounted: set[str] = set()
         self.entered: dict[str, None] = {}  # modules in the order they first ran
         self.path = [""]
@@ -41,6 +42,7 @@ class Watch(TorchDispatchMode):
         result = _run(func, name, args, kwargs)
         if name in RULES:
             self.calls.append(call_of(func, name, args, kwargs, result))
+            self.places.append(self.path[-1])
             self.work[self.path[-1]] += _work(self.calls[-1], func, args, kwargs, result)
         elif not func.is_view:
             self.uncounted.add(name)
