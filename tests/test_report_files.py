@@ -22,7 +22,7 @@ def test_files_of_a_report(tmp_path: Path) -> None:
     accuracy = {f"{STEM}{ending}" for ending in (".md", ".csv", ".tex", ".svg", ".png")}
     costs = {f"profile-resnet50-224{ending}" for ending in (".md", ".csv", ".tex")}
     surveys = {f"survey-{c}{ending}" for c in surveying.NAMES for ending in (".md", ".csv", ".tex")}
-    one = {"accuracy-cost.csv", "papers.csv", "README.md"}
+    one = {"accuracy-cost.csv", "papers.csv", "index.html", "README.md"}
     assert {p.name for p in written} == accuracy | costs | surveys | one
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cells") == sorted(p.name for p in written)
 

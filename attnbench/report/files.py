@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from attnbench.report import drawing, html, index, latex, layout, surveying
+from attnbench.report import across, drawing, html, index, latex, layout, surveying
 from attnbench.report.columns import sections
 from attnbench.report.load import Loaded
 from attnbench.report.picture import picture
@@ -15,8 +15,8 @@ PAPERS = "papers.csv"  # published figures beside ours, of all tables
 ENDINGS = (".md", ".csv", ".tex", ".svg", ".png")  # of one leaderboard
 
 
-def contents(loaded: Loaded) -> dict[str, bytes]:
-    """Name -> content of every file."""
+def contents(loaded: Loaded, kept: frozenset[str] = frozenset()) -> dict[str, bytes]:
+    """Name -> content of every file; the index links those that are kept beside them, too."""
     found = tables(loaded.records)
     named = names([t for t in found if sections(t)])
     made = {name: text for stem, table in named.items() for name, text in _leaderboard(stem, table).items()}
@@ -26,10 +26,12 @@ def contents(loaded: Loaded) -> dict[str, bytes]:
         made[TOGETHER] = layout.comma_separated(scored)
     if named:
         made[PAPERS] = layout.papers(named.values())
+    if ranked := across.boards(list(named.values())):
+        made |= _across(ranked)
     pictures = {s: str(made[f"{s}.svg"]) for s in named if f"{s}.svg" in made}
     made["index.html"] = html.document(named, pictures)
     others = [t for t in found if not sections(t)]
-    made["README.md"] = index.page(named, others, loaded.unreadable, TOGETHER in made)
+    made["README.md"] = index.page(named, others, loaded.unreadable, kept | set(made))
     return {name: text if isinstance(text, bytes) else text.encode() for name, text in made.items()}
 
 
@@ -55,6 +57,20 @@ def _survey(category: str, found: list[Table]) -> dict[str, str | bytes]:
         f"{stem}.md": layout.survey_page(category, surveying.NAMES[category], parts),
         f"{stem}.csv": layout.tidy(parts),
         f"{stem}.tex": latex.document(parts),
+    }
+
+
+def _across(ranked: list[across.Board]) -> dict[str, str | bytes]:
+    """The files of the rankings over several tables."""
+    lines = [
+        {"task": board.task, **{k: v for c in columns for k, v in zip(c.keys, c.of(row))}}
+        for board, (rows, columns) in zip(ranked, across.parts(ranked).values())
+        for row in rows
+    ]
+    return {
+        "across.md": across.page(ranked),
+        "across.csv": layout.written(lines),
+        "across.tex": latex.document(across.parts(ranked)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from tabulate import tabulate
 
+from attnbench.report import surveying
 from attnbench.report.columns import question
 from attnbench.report.conditions import device, differing
 from attnbench.report.layout import MARK, bullets, plain
@@ -14,6 +15,9 @@ READING = f"""\
 - `a ± b` is the mean and the standard deviation over seeds. `[a, b]` after a difference is its 95 % interval:
   t on paired differences, their variance pooled over the table's rows; one seed gives none. `p (Holm)` is
   corrected over the table's rows.
+- A verdict: *shown to help* or *to hurt* where p (Holm) is below 0.05; else *not shown either way*, with the
+  number of seeds by which a true difference of 0.2 points would be found four times in five. `P(one more seed
+  gains)` predicts the sign of a new seed's difference.
 - Fewer than {RANKED_FROM} paired seeds are labelled exploratory and not ranked. Rows are in the order of the
   survey's categories and alphabetical within them.
 - The test split is read once, at the last epoch. ↑: larger is better; ↓: smaller is better.
@@ -21,17 +25,20 @@ READING = f"""\
   (Gelem) is separate. A latency ratio within the noise of timing `none` against itself prints as ≈; the
   brackets after one hold the interval that was recorded with it.
 - — means not measured, or without meaning for the control; it is never zero. CSV leaves such a field empty.
-  CSV has full precision, in percent (top-1, top-5, ECE), percentage points (differences), nats (NLL), bytes,
-  seconds (`_s`) and milliseconds (`_ms`)."""
+  CSV has full precision and the unit in each name. `attnbench.load_results()` gives the records as a pandas
+  data frame.
+- In pictures a point is the control's mean plus the row's difference; the steps join the rows that no other
+  beats in both accuracy and cost."""
 
 
-def page(named: dict[str, Table], others: list[Table], unreadable: dict[str, str], together: bool) -> str:
-    """The index: leaderboards by file name, tables of tasks without one, and files that are no records."""
+def page(
+    named: dict[str, Table], others: list[Table], unreadable: dict[str, str], made: frozenset[str]
+) -> str:
+    """The index: leaderboards by file name, other pages, tables of tasks without one, files left out."""
     parts = [MARK, "# Results", "Made from the records in `cells/` by `python -m attnbench report`."]
     if named:
         parts.append(_leaderboards(named))
-    if together:
-        parts.append("All rows with an accuracy, beside their costs: [accuracy-cost.csv](accuracy-cost.csv).")
+    parts.append(bullets(_others(made)))
     parts += ["## How to read them", READING]
     if others:
         lines = [
@@ -44,6 +51,20 @@ def page(named: dict[str, Table], others: list[Table], unreadable: dict[str, str
     return "\n\n".join(parts) + "\n"
 
 
+def _others(made: frozenset[str]) -> list[str]:
+    """The pages beside the leaderboards."""
+    surveys = ", ".join(f"[{name.lower()}](survey-{c}.md)" for c, name in surveying.NAMES.items())
+    told = {
+        "index.html": "[index.html](index.html): all tables on one page, to sort and filter",
+        "survey-channel.md": f"The survey's tables, with what we measured and what is published: {surveys}",
+        "across.md": "[across.md](across.md): rankings over several tables",
+        "accuracy-cost.csv": "[accuracy-cost.csv](accuracy-cost.csv): all accuracies beside their costs",
+        "papers.csv": "[papers.csv](papers.csv): what papers say beside what we measured",
+        "published.md": "[published.md](published.md): published costs, counted by each source's convention",
+    }
+    return [text for name, text in told.items() if name in made]
+
+
 def _leaderboards(named: dict[str, Table]) -> str:
     lines = []
     for stem, table in named.items():
@@ -51,7 +72,7 @@ def _leaderboards(named: dict[str, Table]) -> str:
         recipe = f"recipe {table.recipe}" if table.recipe in table.about else ""
         under = ", ".join(filter(None, (recipe, differing(table, twins), device(table.records))))
         seeds = {r["cell"]["seed"] for r in table.records}
-        links = f"[table]({stem}.md), [CSV]({stem}.csv)"
+        links = f"[table]({stem}.md), [CSV]({stem}.csv), [LaTeX]({stem}.tex)"
         lines.append([plain(question(table)), plain(under), str(len(table.rows)), str(len(seeds)), links])
     headings = ["question", "conditions", "rows", "seeds", "leaderboard"]
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]

@@ -36,7 +36,7 @@ LEGEND: Mapping[str, tuple[str, ...]] = {  # the survey's goals, by its numerals
         "capture local temporal context",
     ),
     "branch": (
-        "avoid vanishing gradients",
+        "of a row that our copy of the survey lacks",
         "dynamically fuse different branches",
         "adaptively select a suitable receptive field",
         "dynamically fuse different convolution kernels",

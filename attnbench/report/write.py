@@ -26,7 +26,7 @@ def write(results: Path) -> list[Path]:
         )
     for name, reason in loaded.unreadable.items():
         log.warning("%s is no record and is left out: %s", records.folder(results) / name, reason)
-    texts = files.contents(loaded)
+    texts = files.contents(loaded, frozenset(page.name for page in results.glob("*.md")))
     _refuse_foreign(results, texts)
     _remove_stale(results, texts)
     for name, text in texts.items():

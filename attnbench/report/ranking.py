@@ -1,0 +1,61 @@
+"""Rankings over several tables, as pure functions on arrays.
+
+`gains` is (tables, rows): what each row gained in each table, complete. Rank 1 is the largest gain; ties
+share the mean of their places. `ranks` is (tables, rows).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+ENOUGH_TABLES = 10  # from which the approximation of Friedman's test holds
+ENOUGH_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Whether rows differ at all over the tables, and by how much mean ranks must differ to count."""
+
+    statistic: float  # F of Iman and Davenport
+    p: float
+    critical_difference: float  # Nemenyi's, of mean ranks, at 5 %
+
+
+def ranked(gains: Float[np.ndarray, "tables rows"]) -> np.ndarray:
+    """Places (tables, rows) within each table."""
+    above = (gains[:, None, :] > gains[:, :, None]).sum(2)
+    equal = (gains[:, None, :] == gains[:, :, None]).sum(2)
+    return 1 + above + (equal - 1) / 2
+
+
+def profile(gains: Float[np.ndarray, "tables rows"], within: Sequence[float]) -> np.ndarray:
+    """Share of tables (rows, thresholds) in which each row is within so many points of the best."""
+    behind = gains.max(1, keepdims=True) - gains
+    return (behind[:, :, None] <= np.asarray(within) + 1e-12).mean(0)
+
+
+def agreement(ranks: Float[np.ndarray, "tables rows"], kept: np.ndarray) -> float:
+    """Kendall's tau of the ranking by mean rank over all tables and over the kept ones (tables,)."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(ranks.mean(0), ranks[kept].mean(0)).statistic)
+
+
+def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Friedman | None:
+    """Friedman's test with Iman and Davenport's correction; None with too few tables or rows."""
+    from scipy.stats import f as fisher
+    from scipy.stats import studentized_range
+
+    n, k = ranks.shape
+    if n < ENOUGH_TABLES or k < ENOUGH_ROWS:
+        return None
+    spread = ((ranks - (k + 1) / 2) ** 2).sum()  # less than without ties
+    between = n * ((ranks.mean(0) - (k + 1) / 2) ** 2).sum()
+    chi = between * n * (k - 1) / spread if spread else 0.0
+    rest = n * (k - 1) - chi
+    statistic = float((n - 1) * chi / rest) if rest > 0 else float("inf")
+    q = studentized_range.ppf(level, k, np.inf) / np.sqrt(2)
+    p = float(fisher.sf(statistic, k - 1, (k - 1) * (n - 1)))
+    return Friedman(statistic, p, float(q * np.sqrt(k * (k + 1) / (6 * n))))
