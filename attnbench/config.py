@@ -134,6 +134,7 @@ class Optimizer:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     filter_bias_and_bn: bool = False  # leave biases and norms out of weight decay
+    head_lr: float = field(default=1.0, metadata={"neutral": 1.0})  # factor on lr outside of the task's encoder
 
 
 @dataclass

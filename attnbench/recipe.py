@@ -21,21 +21,32 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, half)
 
 
-def optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """timm's optimiser, without weight decay where the settings or a mechanism's paper say so."""
+def optimizer(network: nn.Module, settings: Optimizer, encoder: str = "") -> torch.optim.Optimizer:
+    """timm's optimiser, without weight decay where the settings or a mechanism's paper say so.
+
+    Where the network has an encoder of that name, what lies outside of it learns at `head_lr` times the rate.
+    """
     from timm.optim import create_optimizer_v2
 
     kept = no_weight_decay(network)
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for decay in (settings.weight_decay, 0.0):  # in this order, and the encoder's first
+        for scale in (1.0, settings.head_lr):
+            groups[scale, decay] = []
     for name, parameter in network.named_parameters():
         small = settings.filter_bias_and_bn and parameter.ndim <= 1
-        groups[name not in kept and not small].append(parameter)
-    decays = {True: settings.weight_decay, False: 0.0}
+        inside = not encoder or name.startswith(f"{encoder}.")
+        decay = 0.0 if name in kept or small else settings.weight_decay
+        groups[1.0 if inside else settings.head_lr, decay].append(parameter)
     extra: dict[str, Any] = {}
     if settings.name in ("sgd", "momentum", "rmsprop"):
         extra["momentum"] = settings.momentum
     return create_optimizer_v2(
-        [{"params": group, "weight_decay": decays[decay]} for decay, group in groups.items() if group],
+        [
+            {"params": group, "weight_decay": decay, "lr_scale": scale}
+            for (scale, decay), group in groups.items()
+            if group
+        ],
         opt=settings.name,
         lr=settings.lr,
         weight_decay=settings.weight_decay,

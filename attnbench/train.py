@@ -50,7 +50,7 @@ class Training:
         self.forward = group.wrap(network, self.device)
         if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
-        self.optimizer = optimizer(network, self.recipe.optimizer)
+        self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
         self.schedule = schedule(self.optimizer, self.recipe, steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == Precision.fp16)
         self.average = average(network, self.recipe.ema)

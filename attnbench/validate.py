@@ -26,6 +26,7 @@ RANGES: dict[str, Rule] = {
     "recipe.epochs": NOT_NEGATIVE,
     "recipe.batch_size": POSITIVE,
     "recipe.optimizer.lr": POSITIVE,
+    "recipe.optimizer.head_lr": POSITIVE,
     "recipe.optimizer.momentum": SHARE,
     "recipe.optimizer.weight_decay": NOT_NEGATIVE,
     "recipe.schedule.warmup_epochs": NOT_NEGATIVE,

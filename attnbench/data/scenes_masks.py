@@ -33,8 +33,8 @@ from attnbench.data.split import Dataset
 from attnbench.errors import UserError
 
 NAMES = ("background", *map(str, range(10)))
-MOST = 4  # digits in a picture; at least one
-SIDES = (0.35, 0.6)  # of a digit, as a share of the image's
+MOST = 3  # digits in a picture; at least one
+SIDES = (0.4, 0.6)  # of a digit, as a share of the image's
 COVERED = 0.5  # a pixel shows the last digit that covers at least this share of it
 MASKS = 1  # in the key of the random numbers: other pictures than those with one digit
 

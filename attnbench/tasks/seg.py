@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from attnbench import data
 from attnbench.config import Config
 from attnbench.errors import unknown
 from attnbench.tasks import _confusion, _pixel_loss, _windows, segmentation
@@ -61,4 +62,4 @@ class Task:
         return _confusion.Meter(self._names(), _confusion.IGNORE, device, self.options)
 
     def _names(self) -> list[str]:
-        return [str(i) for i in range(self.config.data.classes)]
+        return data.names(self.config.data, self.config.task.name)
