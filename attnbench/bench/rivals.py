@@ -17,7 +17,7 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "coord": lambda c: CoordAttn(c, rd_channels=max(c // 32, 8), bias=True),
     "sk": lambda c: layers.SelectiveKernel(c, c, groups=32, split_input=False, rd_channels=max(c // 16, 32)),
     "condconv": lambda c: Routed(c),
-    "resnest": lambda c: layers.SplitAttn(c, rd_channels=max(c // 4, 16)),
+    "resnest": lambda c: layers.SplitAttn(c, rd_channels=max(c // 4, 16), norm_layer=nn.BatchNorm2d),
     "vit": lambda c: Block(c),
 }
 

@@ -58,9 +58,10 @@ def between(image, row, column):
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (8, 8), (7, 5), (1, 9), (33, 2)])
 @pytest.mark.parametrize("form", ["affine", "attention"])
-def test_it_starts_as_the_identity_to_the_last_bit(size, form):
-    x = torch.randn(2, 3, *size)
-    assert torch.equal(STN(3, form=form)(x), x)
+@pytest.mark.parametrize("channels", [3, 64])
+def test_it_starts_as_the_identity_to_the_last_bit(size, form, channels):
+    x = torch.randn(2, channels, *size)
+    assert torch.equal(STN(channels, form=form)(x), x)
 
 
 def test_corners_are_aligned_in_grid_and_sampler_alike():
@@ -94,3 +95,19 @@ def test_the_demo_network_is_met_at_its_own_size():
 def test_an_unknown_form_is_refused():
     with pytest.raises(UserError, match="attention"):
         STN(3, form="scale")
+
+
+@pytest.mark.parametrize("size", [(9, 14), (8, 16)])
+def test_both_ways_to_read_are_the_same_with_their_gradients(monkeypatch, size):
+    from attnbench.mechanisms.spatial import stn
+
+    case = Case(STN, channels=stn.MANY, size=size)
+    results = []
+    for many in (1, stn.MANY + 1):
+        monkeypatch.setattr(stn, "MANY", many)
+        module, x = case.trained(), case.x()
+        y = module(x)
+        (y * case.x(2).detach()).sum().backward()
+        results.append((y, x.grad, module.predict.weight.grad))
+    for one, other in zip(*results):
+        torch.testing.assert_close(one, other)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.mechanisms.banded import PlaneConv2d
 from attnbench.mechanisms.base import Card, Mechanism
 
 
@@ -33,7 +34,7 @@ class CBAM(Mechanism):
         hidden = max(channels // reduction, 1)
         self.reduce = nn.Linear(channels, hidden)
         self.expand = nn.Linear(hidden, channels)
-        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.conv = PlaneConv2d(2, kernel)
         self.norm = nn.BatchNorm2d(1, momentum=0.01)
         if half:
             nn.init.zeros_(self.norm.weight)
