@@ -17,7 +17,8 @@ FILES = {
 ONLY = {  # package -> the modules that may import it
     "hydra": ["attnbench.compose"],
     "wandb": ["attnbench.track"],
-    "submitit": [],
+    "submitit": ["attnbench.sweep.slurm"],
+    "ray": ["attnbench.sweep.ray"],
     "attnbench.compose": ["attnbench.__main__", "attnbench.sweep.experiment"],
     "attnbench.run": ["attnbench.sweep", "attnbench.__main__", "attnbench.show", "attnbench.bench"],
     "attnbench.sweep": ["attnbench.sweep", "attnbench.__main__", "attnbench.listing", "attnbench.bench"],

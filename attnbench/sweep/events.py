@@ -33,6 +33,7 @@ class Work:
     launch: Launch
     stop: Stop
     seen: Mapping[str, int] = field(default_factory=dict)
+    patience: float = 3.5  # s, for a worker that was asked to stop to save its cell; then it is killed
 
 
 Hear = Callable[[Event], None]

@@ -27,12 +27,13 @@ class Heartbeat:
         before = read(self.folder) or {}
         self.spent = before.get("spent", 0.0) if before.get("state") in ("running", "stopped") else 0.0
         self.started = self.told = time.monotonic()
+        self.begun = False
         self.share = 0.0
         self.figures: dict[str, Any] = {"epoch": 0, "epochs": cell.config.recipe.epochs}
 
     def begin(self) -> None:
         """Hear that the cell is this process's."""
-        self.started = time.monotonic()
+        self.begun, self.started = True, time.monotonic()
         self.log(f"started by process {os.getpid()} on {socket.gethostname()}: {self.cell}")
         self._write("running")
 

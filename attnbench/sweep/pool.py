@@ -23,7 +23,6 @@ from attnbench.sweep.seats import seats
 COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 TRIES = 3  # workers that may die over one cell before it is recorded as failed
-PATIENCE_S = 3.5  # for a worker that was asked to stop to save its cell; then it is killed
 GROUP_S = 20.0  # for the other processes of a cell to end after the first
 OVERTIME_S = 60.0  # for a worker to notice that its cell is over its time limit; then it is killed
 
@@ -60,13 +59,19 @@ class Pool:
         """Ask every worker to save its cell and end; make them, a little later."""
         for worker in self.workers:
             worker.terminate()
-        later = threading.Timer(PATIENCE_S, self._kill)
+        later = threading.Timer(self.work.patience, self._kill)
         later.daemon = True
         later.start()
 
     def _kill(self) -> None:
         for worker in self.workers:
             worker.kill()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until no worker is left, but not longer."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(worker.alive for worker in self.workers):
+            time.sleep(0.1)
 
     def _serve(self, seat: str, environment: dict[str, str]) -> None:
         """Hand cells to one worker after another, each until it dies."""

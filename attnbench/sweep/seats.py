@@ -24,7 +24,8 @@ def cores() -> int:
         allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         allowed = os.cpu_count() or 1
-    return min(allowed, int(os.environ.get("SLURM_CPUS_PER_TASK") or allowed))
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+    return min(allowed, int(given or allowed))
 
 
 def seats(launch: Launch, cells: int) -> list[dict[str, str]]:

@@ -46,6 +46,8 @@ def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None =
         end = "refused", str(error)
     else:
         end = "ended", record["reason"] or ""
+        if not beat.begun:  # it was recorded elsewhere
+            return end
         beat.log(f"{record['status']}\n{record.get('traceback', '')}".strip())
     beat.end(*end)
     return end
@@ -54,7 +56,7 @@ def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None =
 def main() -> None:
     """Serve until the input ends; an interrupt, or the driver's end, saves the cell's state first."""
     asked = threading.Event()
-    for number in SIGNALS:
+    for number in (*SIGNALS, signal.SIGUSR2):  # the last from Slurm, to all processes of a job
         signal.signal(number, lambda number, frame: asked.set())
     faulthandler.enable()
     first = os.environ.get("RANK", "0") == "0"
