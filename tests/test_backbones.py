@@ -73,6 +73,10 @@ PLACES = {
     "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2),
     "attention56": ATTENTION,
     "attention92": ATTENTION,
+    "unet_small": {
+        **{"residual": 5, "stage": 5, "conv": 5, "between": 4, "late": 1, "last_block": 5},
+        **{"deep": 4, "inner": 5, "every_conv": 10, "input": 1},
+    },
 }
 IMAGENET = {  # learnable parameters with 1000 classes, as torchvision, or else timm, prints them
     "resnet18": 11_689_512,
