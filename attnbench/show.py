@@ -30,6 +30,8 @@ def _cost_items(cost: dict[str, Any]) -> Iterator[str]:
         yield f"{cost['macs'] / 1e9:.4g} GMACs"
     if cost.get("elementwise") is not None:
         yield f"{cost['elementwise'] / 1e9:.4g} Gelem"
+    if cost.get("pixels_seen") is not None:
+        yield f"{cost['pixels_seen']:,} pixels seen of {cost['pixels']:,}"
     if cost.get("uncounted"):
         yield f"not counted: {', '.join(cost['uncounted'])}"
     if cost.get("latency"):

@@ -154,8 +154,8 @@ def _divide(tracks: list[Track], data: Data, share: float) -> tuple[list[Track],
     names = [identity for identity in identities if identity not in held]
     if len(names) != data.classes:
         raise UserError(
-            f"data.classes={data.classes}, but {len(names)} of {len(identities)} identities are left to train on"
-            f": set data.classes={len(names)}"
+            f"data.classes={data.classes}, but of {len(identities)} identities {len(names)} are left to "
+            f"train on: set data.classes={len(names)}"
         )
     train = [track for track in tracks if track[0] in set(names)]
     return train, [track for track in tracks if track[0] in held], names

@@ -24,8 +24,8 @@ CLASSES = ("right", "left", "down", "up", "grow", "shrink", "appear", "vanish")
 BLOCK = 80  # clips painted at a time, each block from its own seed
 FRAGMENTS = 2
 FAINT = 0.5  # contrast of a fragment to its background, as a share of the digit's
-SIDE = (0.35, 0.5)  # of a digit, as a share of the image's
-WAY = (0.35, 0.6)  # of a digit that moves, as a share of the image's side
+SIDE = (0.3, 0.45)  # of a digit, as a share of the image's
+WAY = (0.35, 0.55)  # of a digit that moves, as a share of the image's side
 GROWTH = (1.6, 2.2)  # of a digit's side
 DIM = 0.1  # of a digit's contrast where it is faintest
 
