@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from attnbench import mechanisms, provenance
 from attnbench.bench import plain, rivals
-from attnbench.cases import Case, randomise
+from attnbench.cases import Case
 from attnbench.cost.memory import Storages
 from attnbench.errors import Impossible, UserError
 from attnbench.records import write_whole
@@ -83,9 +83,9 @@ def measured(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def forms(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, nn.Module]]:
-    """Ours, its plain form and timm's module, as far as there are such; their weights are drawn."""
+    """Ours, its plain form and timm's module, as far as there are such, with the weights of a fresh one."""
     _, channels, height, width = shape
-    ours = randomise(Case(mechanisms.load(name), {}, channels, (height, width)).fresh())
+    ours = Case(mechanisms.load(name), {}, channels, (height, width)).fresh()
     yield "ours", ours
     if (form := plain.form(name)) is not None:
         yield "plain", plain.Plain(ours, form)

@@ -58,7 +58,7 @@ def between(image, row, column):
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (8, 8), (7, 5), (1, 9), (33, 2)])
 @pytest.mark.parametrize("form", ["affine", "attention"])
-@pytest.mark.parametrize("channels", [3, 64])
+@pytest.mark.parametrize("channels", [3, 128])
 def test_it_starts_as_the_identity_to_the_last_bit(size, form, channels):
     x = torch.randn(2, channels, *size)
     assert torch.equal(STN(channels, form=form)(x), x)

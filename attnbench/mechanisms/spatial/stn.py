@@ -12,7 +12,7 @@ from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.sampling import read
 
 VALID = 28  # shorter side of a map from which on both 5x5 convolutions go without padding
-MANY = 32  # channels that are worth gathering
+MANY = 128  # channels that are worth gathering
 FORMS = {"affine": 6, "attention": 3}
 
 
@@ -98,9 +98,10 @@ def sample(
     would have to be, and has many channels, gathering them for each position is quicker on a CPU.
     """
     h, w = (1 << (n - 1).bit_length() for n in x.shape[2:])
-    if x.device.type == "cpu" and x.shape[1] >= MANY and x.shape[2:] != (h, w):
+    if x.device.type in ("cpu", "meta") and x.shape[1] >= MANY and x.shape[2:] != (h, w):
         return read(x, rows[..., None], columns[..., None]).permute(0, 3, 1, 2)
-    wide = F.pad(x.to(rows.dtype), (0, w - x.shape[3], 0, h - x.shape[2]))
+    around = (0, w - x.shape[3], 0, h - x.shape[2])
+    wide = F.pad(x.to(rows.dtype), around) if any(around) else x.to(rows.dtype)
     grid = torch.stack(((2 * columns + 1) / w - 1, (2 * rows + 1) / h - 1), -1)
     with torch.autocast(x.device.type, enabled=False):
         return F.grid_sample(wide, grid, align_corners=False).to(x.dtype)
