@@ -63,12 +63,24 @@ class SCACNN(Mechanism):
 
     def g(self, x: Float[Tensor, "b c h w"], state: Tensor | None = None) -> Float[Tensor, "b c h w"]:
         """c n α β; its mean over channels and positions is 1."""
+        beta, _, alpha = self.levels(x, state)
+        return (alpha * beta).view(x.shape)
+
+    def levels(
+        self, x: Float[Tensor, "b c h w"], state: Tensor | None
+    ) -> tuple[Float[Tensor, "b c 1"], Float[Tensor, "b c n"], Float[Tensor, "b 1 n"]]:
+        """c β, what it makes of x, and n α."""
         c, n = x.shape[1], x.shape[2] * x.shape[3]
         state = self.initial(x) if state is None else state
         beta = c * self.channel(x.mean((2, 3))[:, :, None], state).softmax(1)[:, :, None].to(x.dtype)
-        rows = (x.flatten(2) * beta).transpose(1, 2)
-        alpha = n * self.position(rows, state).softmax(1)[:, None].to(x.dtype)
-        return (alpha * beta).view(x.shape)
+        weighed = x.flatten(2) * beta
+        scores = self.position(weighed.transpose(1, 2), state)
+        return beta, weighed, n * scores.softmax(1)[:, None].to(x.dtype)
+
+    def looked(self, x: Float[Tensor, "b c h w"], state: Tensor | None) -> Float[Tensor, "b c h w"]:
+        """f(g(x), x), without the product of both maps."""
+        _, weighed, alpha = self.levels(x, state)
+        return (weighed * alpha).view(x.shape)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], state: Float[Tensor, "b s"] | None = None
@@ -76,7 +88,7 @@ class SCACNN(Mechanism):
         """`state`: a decoder's hidden state; None: the first guess."""
         if state is not None and state.shape[1] != self.state:
             raise UserError(f"sca_cnn: a state of {state.shape[1]} numbers came, built for {self.state}")
-        return self.f(self.g(x, state), x)
+        return self.looked(x, state)
 
 
 class Decoding(SCACNN):
@@ -95,7 +107,7 @@ class Decoding(SCACNN):
         """Scores of each step; `targets` teach in training."""
 
         def look(step: int, h: Tensor) -> Tensor:
-            return self.f(self.g(x, h), x).mean((2, 3))
+            return self.looked(x, h).mean((2, 3))
 
         return self.decoder(x.mean((2, 3)), look, targets)
 
