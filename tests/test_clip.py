@@ -1,4 +1,4 @@
-"""Clips: the embedded set, whose labels are the order of frames; the task, its controls, and mechanisms in it."""
+"""Clips: the embedded set, whose labels are the order of frames; the task, its controls, mechanisms in it."""
 
 from dataclasses import replace
 
