@@ -147,8 +147,19 @@ def settled(settings: Any) -> dict[str, Any]:
         value = getattr(settings, name)
         if value == neutral:
             continue
-        plain[name] = value if whole else settled(value)
+        plain[name] = value if whole else _settled_once(value)
     return plain
+
+
+_known: dict[int, tuple[Any, dict[str, Any]]] = {}  # parts that many configurations share, by identity
+
+
+def _settled_once(part: Any) -> dict[str, Any]:
+    """As `settled`, remembered: nothing changes a part of a configuration once it is made."""
+    found = _known.get(id(part))
+    if found is None:
+        found = _known[id(part)] = part, settled(part)
+    return found[1]
 
 
 @cache

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from attnbench import data, mechanisms
 from attnbench.config import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
-from attnbench.validate import validate
+from attnbench.validate import check_own, check_shared, validate
 
 OWN = ("attn", "site", "seed")  # settings in which the cells of one table differ
 ENTANGLED = object()  # a part that cannot be composed by itself
@@ -76,17 +76,26 @@ def configure(*arguments: str) -> Config:
 
 
 def assemble(*arguments: str) -> Config:
-    """As `configure`, from parts that are composed once each: quick where configurations share parts."""
+    """As `configure`, from parts that are composed once each: quick where configurations share parts.
+
+    A site that the network lacks is let through: in a grid it makes a cell impossible, no request wrong.
+    """
     overrides = settings(arguments)
     if any(o.is_add() or o.is_force_add() or o.is_delete() or o.package for o in overrides):
         return configure(*arguments)
-    own = {name: [o for o in overrides if _part_of(o) == name] for name in OWN}
-    shared = _shared(*(o.input_line or "" for o in overrides if _part_of(o) not in OWN))
-    found = {name: _part(name, words) for name, words in own.items() if words}
+    own: dict[str, list[Override]] = {}
+    others = []
+    for override in overrides:
+        if (name := _part_of(override)) in OWN:
+            own.setdefault(name, []).append(override)
+        else:
+            others.append(override.input_line or "")
+    shared = _shared(*others)
+    found = {name: _part(name, words) for name, words in own.items()}
     if shared is None or ENTANGLED in found.values():
         return configure(*arguments)
     config = replace(shared, **found)
-    validate(config)
+    check_own(config)
     return config
 
 
@@ -99,7 +108,9 @@ def _shared(*arguments: str) -> Config | None:
     found = {name: _part(name, overrides) for name, overrides in parts.items()}
     if ENTANGLED in found.values():
         return None
-    return _counted(replace(_resolve(), **found))
+    config = _counted(replace(_resolve(), **found))
+    check_shared(config)
+    return config
 
 
 def _part_of(override: Override) -> str:

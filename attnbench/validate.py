@@ -22,7 +22,6 @@ POSITIVE: Rule = (lambda v: v > 0, "above 0")
 NOT_NEGATIVE: Rule = (lambda v: v >= 0, "0 or more")
 SHARE: Rule = (lambda v: 0 <= v < 1, "at least 0 and below 1")
 RANGES: dict[str, Rule] = {
-    "seed": NOT_NEGATIVE,
     "recipe.epochs": NOT_NEGATIVE,
     "recipe.batch_size": POSITIVE,
     "recipe.optimizer.lr": POSITIVE,
@@ -58,6 +57,20 @@ RANGES: dict[str, Rule] = {
 
 def validate(config: Config) -> None:
     """Raise `UserError` for the first value that cannot be meant."""
+    check_own(config)
+    check_site(config)
+    check_shared(config)
+
+
+def check_own(config: Config) -> None:
+    """As `validate`, of what differs between the cells of one table, but for the site."""
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: must be 0 or more")
+    _check_attention(config.attn)
+
+
+def check_shared(config: Config) -> None:
+    """As `validate`, of what the cells of one table have in common."""
     for path, words in WORDS.items():
         if (word := _at(config, path)) not in words:
             raise unknown(path, str(word), words)
@@ -66,8 +79,6 @@ def validate(config: Config) -> None:
         if value is not None and not holds(value):
             raise UserError(f"{path}={value}: must be {meaning}")
     data.check(config.data, config.task.name if config.task.trains else None)
-    _check_attention(config.attn)
-    _check_site(config)
     _check_backbone(config)
     _check_task(config)
 
@@ -104,7 +115,8 @@ def _like(value: Any, default: Any) -> bool:
     return isinstance(value, type(default))
 
 
-def _check_site(config: Config) -> None:
+def check_site(config: Config) -> None:
+    """Raise `UserError` where the network has no such site."""
     if config.site != "paper" and config.site not in config.sites:
         known = [*config.sites, "paper"]
         raise unknown(f"site of backbone {config.backbone.name}", config.site, known)

@@ -14,6 +14,7 @@ from attnbench.cell import Cell
 from attnbench.config import folder
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import words
+from attnbench.validate import check_site
 
 PART = {"base", "grid", "exclude"}
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
@@ -36,7 +37,8 @@ class Experiment:
         found: list[Cell] = []
         for part, more in itertools.product(self.parts, variants):
             rows = (_overridden(row, list(more)) for row in _rows(part))
-            found += left(map(cell, rows), part.get("exclude", []))
+            found += left(map(_cell, rows), part.get("exclude", []))
+        _check_sites(found)
         return gather(found)
 
 
@@ -83,7 +85,21 @@ def gather(cells: Sequence[Cell]) -> list[Cell]:
 
 def cell(arguments: Sequence[str]) -> Cell:
     """The cell that the arguments ask for; quick where many cells share parts."""
+    found = _cell(arguments)
+    check_site(found.config)
+    return found
+
+
+def _cell(arguments: Sequence[str]) -> Cell:
     return Cell(compose.assemble(*arguments))
+
+
+def _check_sites(cells: Sequence[Cell]) -> None:
+    """Raise `UserError` for a site that no backbone has which is asked for with it."""
+    there = {c.config.site for c in cells if c.config.site in c.config.sites}
+    for each in cells:
+        if each.config.site not in there:
+            check_site(each.config)
 
 
 def left(cells: Iterable[Cell], exclude: Sequence[Mapping[str, Any]]) -> Iterator[Cell]:
