@@ -57,10 +57,12 @@ def parameters(case: Case) -> None:
 
 
 def weight_decay(case: Case) -> None:
-    """What it excludes from weight decay are parameters that it has."""
+    """What it excludes from weight decay, and what learns at a rate of its own, are parameters that it has."""
     module = case.fresh()
-    unknown = module.no_weight_decay() - {name for name, _ in module.named_parameters()}
-    _demand(not unknown, f"no_weight_decay names {sorted(unknown)}, which are no parameters")
+    own = {name for name, _ in module.named_parameters()}
+    for said in ("no_weight_decay", "lr_scale"):
+        unknown = set(getattr(module, said)()) - own
+        _demand(not unknown, f"{said} names {sorted(unknown)}, which are no parameters")
 
 
 def shape(case: Case) -> None:

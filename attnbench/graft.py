@@ -112,6 +112,12 @@ def no_weight_decay(model: nn.Module) -> set[str]:
     return {f"{name}.{own}".lstrip(".") for name, m in parts for own in m.no_weight_decay()}
 
 
+def lr_scale(model: nn.Module) -> dict[str, float]:
+    """Factors on the learning rate that the mechanisms ask for, by the parameters' dotted names."""
+    parts = ((name, m) for name, m in model.named_modules() if isinstance(m, Mechanism))
+    return {f"{name}.{own}".lstrip("."): by for name, m in parts for own, by in m.lr_scale().items()}
+
+
 def _mechanism(mechanism: str | type[Mechanism], options: Mapping[str, Any]) -> type[Mechanism]:
     if not isinstance(mechanism, str):
         return mechanism

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from attnbench.config import Optimizer, Precision, Recipe
-from attnbench.graft import no_weight_decay
+from attnbench.graft import lr_scale, no_weight_decay
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
@@ -24,11 +24,12 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 def optimizer(network: nn.Module, settings: Optimizer, encoder: str = "") -> torch.optim.Optimizer:
     """timm's optimiser, without weight decay where the settings or a mechanism's paper say so.
 
-    Where the network has an encoder of that name, what lies outside of it learns at `head_lr` times the rate.
+    Where the network has an encoder of that name, what lies outside of it learns at `head_lr` times the rate;
+    parts of a mechanism learn at the rate times the factor that the mechanism has for them.
     """
     from timm.optim import create_optimizer_v2
 
-    kept = no_weight_decay(network)
+    kept, factors = no_weight_decay(network), lr_scale(network)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for decay in (settings.weight_decay, 0.0):  # in this order, and the encoder's first
         for scale in (1.0, settings.head_lr):
@@ -37,7 +38,8 @@ def optimizer(network: nn.Module, settings: Optimizer, encoder: str = "") -> tor
         small = settings.filter_bias_and_bn and parameter.ndim <= 1
         inside = not encoder or name.startswith(f"{encoder}.")
         decay = 0.0 if name in kept or small else settings.weight_decay
-        groups[1.0 if inside else settings.head_lr, decay].append(parameter)
+        scale = factors.get(name, 1.0) * (1.0 if inside else settings.head_lr)
+        groups.setdefault((scale, decay), []).append(parameter)
     extra: dict[str, Any] = {}
     if settings.name in ("sgd", "momentum", "rmsprop"):
         extra["momentum"] = settings.momentum

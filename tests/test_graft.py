@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from attnbench import backbones
 from attnbench.config import Layout, Site
 from attnbench.errors import Impossible, UserError
-from attnbench.graft import graft, mechanisms, no_weight_decay, places
+from attnbench.graft import graft, lr_scale, mechanisms, no_weight_decay, places
 from attnbench.mechanisms import entries
 from attnbench.mechanisms.base import Place
 from tests.networks import GatedConv, Scale, backbone, liven, twin
@@ -426,6 +426,20 @@ def test_exclusions_from_weight_decay_are_names_of_parameters() -> None:
     assert no_weight_decay(model) == {f"layer{stage}.0.bn2.attention.weight" for stage in (1, 2, 3)}
     assert no_weight_decay(model) <= {name for name, _ in model.named_parameters()}
     assert no_weight_decay(network()) == set()
+
+
+def test_a_mechanism_s_learning_rates_reach_the_optimizer_and_others_keep_the_recipe_s():
+    from attnbench.config import Optimizer
+    from attnbench.recipe import optimizer
+
+    model = network()
+    (module, *_) = graft(model, "dcn", {"offset_lr": 0.25}, Site(instead=["layer1.0.conv2"]), IMAGE)
+    settings = Optimizer(name="sgd", lr=0.4)
+    groups = optimizer(model, settings).param_groups
+    slow = next(group for group in groups if group["lr_scale"] == 0.25)
+    assert {id(p) for p in slow["params"]} == {id(p) for p in module.offset.parameters()}
+    assert groups[0]["lr_scale"] == 1.0 and len(groups) == 2
+    assert lr_scale(network()) == {} and len(optimizer(network(), settings).param_groups) == 1
 
 
 # Patterns

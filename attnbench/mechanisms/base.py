@@ -124,3 +124,7 @@ class Mechanism(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Names of own parameters that the paper excludes from weight decay."""
         return set()
+
+    def lr_scale(self) -> dict[str, float]:
+        """Factors on the learning rate of own parameters, by name; those not named learn at the recipe's."""
+        return {}

@@ -26,7 +26,8 @@ class DeformRoI(Mechanism):
     of the offsets, which are pooled in the same way.
 
     A bin is the mean of `samples` x `samples` points from its upper left corner on, without a half step,
-    read bilinearly; points more than half a position outside the map do not count.
+    read bilinearly; points more than half a position outside the map do not count. What predicts the offsets
+    learns at `offset_lr` times the recipe's rate.
     Sources: msracver/Deformable-ConvNets, open-mmlab/mmcv.
     """
 
@@ -52,6 +53,7 @@ class DeformRoI(Mechanism):
         pool: Literal["plain", "sensitive"] = "plain",
         samples: int = 4,
         hidden: int = 1024,
+        offset_lr: float = 0.01,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
@@ -59,6 +61,7 @@ class DeformRoI(Mechanism):
         if version not in (1, 2):
             raise UserError(f"deform_roi: there is no version {version}; 1 or 2")
         self.grid, self.bins, self.samples, self.sensitive = grid, bins, samples, pool == "sensitive"
+        self.offset_lr = offset_lr
         outputs = (1 + version) * bins**2
         if self.sensitive:
             last: nn.Module = nn.Conv2d(channels, outputs, 1)
@@ -70,6 +73,9 @@ class DeformRoI(Mechanism):
             self.offset = nn.Sequential(*layers, last)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
+
+    def lr_scale(self) -> dict[str, float]:
+        return {f"offset.{name}": self.offset_lr for name, _ in self.offset.named_parameters()}
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m p"]:
         """Shifts down and right of each of m bins, as shares of their boxes, and in version 2 its mask."""

@@ -24,7 +24,7 @@ class STN(Mechanism):
     stnbhwd's demo (max pooling, conv 5x5, max pooling, conv 5x5, two linear layers of 20 units and of the
     parameters); on maps smaller than 28 its convolutions are padded, and on other maps than 32x32 its
     last map is averaged down to 2x2. Its last layer starts as the identity, and so does the module.
-    The network's lower learning rate is left to the recipe. Source: qassemoquab/stnbhwd.
+    The network learns at `lr` times the recipe's rate; many take 0.1. Source: qassemoquab/stnbhwd.
     """
 
     card = Card(
@@ -42,12 +42,16 @@ class STN(Mechanism):
     )
 
     def __init__(
-        self, channels: int, form: Literal["affine", "attention"] = "affine", hidden: int = 20
+        self,
+        channels: int,
+        form: Literal["affine", "attention"] = "affine",
+        hidden: int = 20,
+        lr: float = 1.0,
     ) -> None:
         super().__init__()
         if form not in FORMS:
             raise unknown("form of stn", form, FORMS)
-        self.form = form
+        self.form, self.lr = form, lr
         self.first = nn.Conv2d(channels, hidden, 5)
         self.second = nn.Conv2d(hidden, hidden, 5)
         self.reduce = nn.Linear(4 * hidden, hidden)
@@ -55,6 +59,9 @@ class STN(Mechanism):
         identity = [1.0, 0, 0, 0, 1, 0] if form == "affine" else [1.0, 0, 0]
         nn.init.zeros_(self.predict.weight)
         self.predict.bias.data = torch.tensor(identity)
+
+    def lr_scale(self) -> dict[str, float]:
+        return {name: self.lr for name, _ in self.named_parameters()}
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 2 3"]:
         """The map's first row gives x, its second y, from (x, y, 1)."""
