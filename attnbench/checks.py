@@ -57,7 +57,7 @@ def parameters(case: Case) -> None:
 
 
 def weight_decay(case: Case) -> None:
-    """What it excludes from weight decay, and what learns at a rate of its own, are parameters that it has."""
+    """What it excludes from weight decay, and what has a learning rate of its own, are its parameters."""
     module = case.fresh()
     own = {name for name, _ in module.named_parameters()}
     for said in ("no_weight_decay", "lr_scale"):
