@@ -87,6 +87,7 @@ def _figure(row: dict[str, str], control: str | None) -> Figure:
     return Figure(**{**row, "of": int(row["of"])}, control=control)  # type: ignore[arg-type]
 
 
+@cache
 def best(mechanism: str) -> Figure | None:
     """Its best value on the first benchmark where one has a control, else on the first benchmark at all."""
     own = [f for f in figures() if f.attn == mechanism]
@@ -99,6 +100,7 @@ def best(mechanism: str) -> Figure | None:
     return None
 
 
+@cache
 def on(backbone: str, data: str, metric: str) -> dict[str, list[Figure]]:
     """Mechanism -> what is published of it on that network and data; `none` -> the baselines."""
     found: dict[str, list[Figure]] = {}

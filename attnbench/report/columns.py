@@ -218,6 +218,10 @@ def sections(table: Table) -> dict[str, list[Column]]:
 
     What no record of the table has, of a part or of a column that only some tasks fill, is left out.
     """
+    return table.once("sections", lambda: _sections(table))
+
+
+def _sections(table: Table) -> dict[str, list[Column]]:
     if not table.trains:
         return {"Cost": _filled(table, [*WHO, *ENDS, *COST, *HEAD])}
     if table.metric is None:

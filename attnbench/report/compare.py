@@ -22,7 +22,7 @@ from attnbench.report.columns import (
     score,
 )
 from attnbench.report.conditions import conditions
-from attnbench.report.layout import grid
+from attnbench.report.layout import terminal
 from attnbench.report.rows import CONTROL, Row, Table
 from attnbench.report.statistics import effects
 
@@ -56,7 +56,7 @@ def _comparison(table: Table, asked: selection.Selection) -> Iterator[str]:
     if not rows:
         yield "None of its rows is one that was asked for."
     else:
-        yield grid(shown, _columns(table), "simple")
+        yield terminal(shown, _columns(table))
         if table.metric:
             yield "\n".join(f"{row.name}: {_sentence(row)}" for row in rows)
             yield _by_seed(shown, table.metric.key, table.metric.digits)

@@ -33,6 +33,10 @@ class Line(Remembering):
 
 def lines(table: Table) -> list[Line]:
     """Each of our rows with every source that has its mechanism on this network and data; ours alone else."""
+    return table.once("comparison", lambda: _lines(table))
+
+
+def _lines(table: Table) -> list[Line]:
     printed = _printed(table)
     found = []
     for row in table.rows:

@@ -86,7 +86,8 @@ def _recipe(records: list[Record]) -> str:
     """The recipe's name, then its main settings as the command line would take them."""
     names = distinct(records, "cell", "recipe")
     off = ("", "0", "0.0", "False", "no", "none")
-    found = {key: _setting(records, "recipe", *key.split(".")) for key in TOLD}
+    kinds = _unlike(records, "config", "recipe")
+    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in TOLD}
     settings = [f"{key}={value}" for key, value in found.items() if value not in off]
     return ": ".join([*names, ", ".join(settings)]) if names and settings else ", ".join(names)
 
@@ -131,6 +132,17 @@ def _dates(records: list[Record]) -> str:
 
 def _setting(records: list[Record], *path: str) -> str:
     return " and ".join(distinct(records, "config", *path))
+
+
+def _unlike(records: list[Record], *path: str) -> list[Record]:
+    """Of records that agree in the part at that path one each."""
+    parts: list[Any] = []
+    kept = []
+    for record in records:
+        if (part := at(record, *path)) not in parts:
+            parts.append(part)
+            kept.append(record)
+    return kept
 
 
 def _one_or_mixed(name: str, values: list[str]) -> str:

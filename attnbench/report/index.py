@@ -1,11 +1,9 @@
 """The first page of a results folder: which leaderboards there are and how to read them."""
 
-from tabulate import tabulate
-
 from attnbench.report import surveying
 from attnbench.report.columns import question
 from attnbench.report.conditions import device, differing
-from attnbench.report.layout import MARK, bullets, plain
+from attnbench.report.layout import MARK, aligned, bullets, plain
 from attnbench.report.rows import Table
 from attnbench.report.statistics import RANKED_FROM
 
@@ -76,6 +74,4 @@ def _leaderboards(named: dict[str, Table]) -> str:
         lines.append([plain(question(table)), plain(under), str(len(table.rows)), str(len(seeds)), links])
     headings = ["question", "conditions", "rows", "seeds", "leaderboard"]
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]
-    return tabulate(
-        lines, headings, "pipe", colalign=["left", "left", "right", "right", "left"], disable_numparse=True
-    )
+    return aligned(headings, lines, [True, True, False, False, True])

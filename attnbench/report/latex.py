@@ -3,27 +3,31 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tabulate import tabulate
-
 from attnbench.report.columns import Column
 
 PREAMBLE = (
     "% generated from cells/ by `python -m attnbench report`; do not edit\n"
     "% needs \\usepackage{booktabs} and, for wide ones, \\resizebox or landscape pages\n"
 )
-SYMBOLS = {
+SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"$<$",
+    ">": r"$>$",
     "Δ": r"$\Delta$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "≈": r"$\approx$",
     "±": r"$\pm$",
     "—": "---",
-    "→": r"$\rightarrow$",
     "×": r"$\times$",
     "·": r"$\cdot$",
-    "->": r"$\rightarrow$",
     "−": "$-$",
+    "“": "``",
+    "”": "''",
 }
+ESCAPES = str.maketrans(SPECIAL)
 
 
 def document(parts: Mapping[str, tuple[Iterable[Any], list[Column]]]) -> str:
@@ -35,10 +39,17 @@ def document(parts: Mapping[str, tuple[Iterable[Any], list[Column]]]) -> str:
 def tabular(rows: Iterable[Any], columns: list[Column]) -> str:
     """One tabular with the rules of booktabs; special characters are escaped."""
     shown = [c for c in columns if c.heading]
-    cells = [[" ".join(c.cell(row).split()) for c in shown] for row in rows]
-    aligned = ["left" if c.text else "right" for c in shown]
-    headings = [c.heading for c in shown]
-    text = tabulate(cells, headings, "latex_booktabs", colalign=aligned, disable_numparse=True)
-    for symbol, command in SYMBOLS.items():
-        text = text.replace(symbol, command)
-    return text.replace("-\\ensuremath{>}", SYMBOLS["->"])
+    lines = [_line(c.cell(row) for c in shown) for row in rows]
+    begin = rf"\begin{{tabular}}{{{''.join('l' if c.text else 'r' for c in shown)}}}"
+    head = _line(c.heading for c in shown)
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(escape(cell) for cell in cells) + r" \\"
+
+
+def escape(text: str) -> str:
+    """Text in one line that LaTeX prints as it is; arrows become arrows."""
+    arrows = " ".join(text.split()).translate(ESCAPES).replace("-$>$", r"$\rightarrow$")
+    return arrows.encode("ascii", "replace").decode()

@@ -74,15 +74,30 @@ def written(lines: Sequence[Mapping[str, Any]], first: Sequence[str] = (), last:
     return text.getvalue()
 
 
-def grid(rows: Iterable[Remembering], columns: list[Column], form: str = "pipe") -> str:
-    """Rows and columns as an aligned table, text to the left and numbers to the right."""
+def grid(rows: Iterable[Remembering], columns: list[Column]) -> str:
+    """Rows and columns as an aligned Markdown table, text to the left and numbers to the right."""
+    shown = [c for c in columns if c.heading]
+    lines = [[plain(c.cell(row)).replace("|", "\\|") for c in shown] for row in rows]
+    return aligned([c.heading for c in shown], lines, [c.text for c in shown])
+
+
+def aligned(headings: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[bool]) -> str:
+    """A Markdown table of texts, each column as wide as its widest cell."""
+    wide = [max(map(len, column)) for column in zip(headings, *lines)]
+    form = " | ".join(f"{{:{'<' if to_left else '>'}{w}}}" for w, to_left in zip(wide, left))
+    rule = "|".join(f":{'-' * (w + 1)}" if to_left else f"{'-' * (w + 1)}:" for w, to_left in zip(wide, left))
+    return "\n".join(
+        [f"| {form.format(*headings)} |", f"|{rule}|", *(f"| {form.format(*x)} |" for x in lines)]
+    )
+
+
+def terminal(rows: Iterable[Remembering], columns: list[Column]) -> str:
+    """The same for a terminal, headings over several lines."""
     shown = [c for c in columns if c.heading]
     cells = [[plain(c.cell(row)) for c in shown] for row in rows]
-    if form == "pipe":
-        cells = [[text.replace("|", "\\|") for text in line] for line in cells]
-    headings = [c.heading if form == "pipe" else c.heading.replace(" (", "\n(") for c in shown]
-    aligned = ["left" if c.text else "right" for c in shown]
-    return tabulate(cells, headings, form, colalign=aligned, disable_numparse=True)
+    headings = [c.heading.replace(" (", "\n(") for c in shown]
+    sides = ["left" if c.text else "right" for c in shown]
+    return tabulate(cells, headings, "simple", colalign=sides, disable_numparse=True)
 
 
 def comma_separated(found: Iterable[Table]) -> str:

@@ -1,7 +1,9 @@
 """From a results folder to the records that a table can show, and the numbers in them."""
 
+import gc
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +28,23 @@ class Loaded:
 
 def load(results: Path) -> Loaded:
     """Read `results/cells/*.json`; a file that is no record is kept by name, with the reason."""
-    found, damaged = records.read(results)
+    with _without_collection():
+        found, damaged = records.read(results)
     wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
     good = [r for r in found if f"{r['key']}.json" not in wrong]
     return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Thousands of records are all kept: to look for garbage among them takes as long as to read them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def problem(record: Record) -> str | None:
@@ -50,7 +65,9 @@ def at(record: Record, *path: str) -> Any:
     """What stands at that path of keys; None where anything on the way is missing."""
     value: Any = record
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
     return value
 
 

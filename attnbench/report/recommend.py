@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from attnbench.errors import UserError
 from attnbench.report import lacking, limits, selection, verdicts
 from attnbench.report.columns import COST, HOLM, SEEDS, VERDICT, WHO, Column, compared, delta
-from attnbench.report.layout import grid
+from attnbench.report.layout import terminal
 from attnbench.report.rows import CONTROL, Row, Table
 
 VERDICTS = {"within": 0, "unsure": 1, "not measured": 2, "beyond": 3}  # from best to worst
@@ -38,7 +38,7 @@ def _answer(
     if kept and table.metric:
         cost = Column(("limits",), "limits", lambda row: (judged[row.name],), text=True)
         told = [*WHO[1:], cost, SEEDS, compared(table.metric), HOLM, *VERDICT, COST[1], COST[5]]
-        yield grid(kept, told if bounds else [c for c in told if c is not cost], "simple")
+        yield terminal(kept, told if bounds else [c for c in told if c is not cost])
     if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
         yield f"Beyond the limits: {', '.join(beyond)}."
     yield "\n".join(_missing(table, asked, {row.mechanism for row in rows} - {r.mechanism for r in kept}))
@@ -99,7 +99,7 @@ def _unanswered(asked: selection.Selection, bounds: list[limits.Limit], every: l
         fitting = [r for r in rows if _judge(r, bounds) in ("within", "unsure")]
         names = names or list(dict.fromkeys(r.mechanism for r in fitting))
         yield f"Of the costs of {table.title}, {len(fitting)} of {len(rows)} rows are within the limits:"
-        yield grid(fitting, [*WHO[1:], *COST[:3], COST[5]], "simple")
+        yield terminal(fitting, [*WHO[1:], *COST[:3], COST[5]])
     where = {key: values[0] for key, values in asked.asked.items() if key in selection.OF_TABLE}
     wanted = {name: list(lacking.SEEDS) for name in [CONTROL, *names]}
     yield "\n".join(lacking.plan({"task": "cls", **where}, wanted, [r for t in every for r in t.records]))

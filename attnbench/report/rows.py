@@ -68,7 +68,7 @@ class Row(Remembering):
 
     @property
     def done(self) -> list[Record]:
-        return [r for r in self.records if r["status"] == "done"]
+        return self.once("done", lambda: [r for r in self.records if r["status"] == "done"])
 
     @property
     def finished(self) -> "Row":
@@ -77,6 +77,9 @@ class Row(Remembering):
 
     def score(self, metric: str) -> dict[int, float]:
         """Seed -> that metric on the test split, of the cells that were brought to their end."""
+        return self.once(("score", metric), lambda: self._score(metric))
+
+    def _score(self, metric: str) -> dict[int, float]:
         found = {r["cell"]["seed"]: number(r, "metrics", "test", metric) for r in self.done}
         return {seed: value for seed, value in found.items() if value is not None}
 
@@ -102,7 +105,7 @@ class Row(Remembering):
 
 
 @dataclass
-class Table:
+class Table(Remembering):
     """One leaderboard: rows that differ in attention, site and seed alone."""
 
     fingerprint: str
@@ -117,7 +120,7 @@ class Table:
 
     @property
     def records(self) -> list[Record]:
-        return [r for row in self.rows for r in row.records]
+        return self.once("records", lambda: [r for row in self.rows for r in row.records])
 
     @property
     def metric(self) -> Metric | None:

@@ -25,5 +25,5 @@ def summary(found: Iterable[Record]) -> str:
             for row in failed
             for note in notes.of_row(row, metric.key if metric else None)
         ]
-        parts += [f"{table.title}\n{layout.grid(table.rows, told, 'simple')}", *said]
+        parts += [f"{table.title}\n{layout.terminal(table.rows, told)}", *said]
     return "\n\n".join(parts)

@@ -53,10 +53,15 @@ def _widest(mechanism: str, found: Sequence[Table], category: str) -> tuple[Tabl
 
     def fit(pair: tuple[Table, Row]) -> tuple:
         table, row = pair
-        width = len({r.mechanism for r in table.rows if r.category == category and r.done})
+        width = table.once(("width", category), lambda: _width(table, category))
         return row.attn == mechanism, row.site in sites, width, len(row.done), table.title, table.fingerprint
 
     return max(rows, key=fit)
+
+
+def _width(table: Table, category: str) -> int:
+    """How many mechanisms of a category a table has."""
+    return len({row.mechanism for row in table.rows if row.category == category and row.done})
 
 
 def _card(name: str) -> Callable[[Line], tuple]:

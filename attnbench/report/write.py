@@ -30,7 +30,8 @@ def write(results: Path) -> list[Path]:
     _refuse_foreign(results, texts)
     _remove_stale(results, texts)
     for name, text in texts.items():
-        records.write_whole(results / name, text)
+        if not _is_there(results / name, text):
+            records.write_whole(results / name, text)
     return [results / name for name in texts]
 
 
@@ -53,3 +54,8 @@ def _remove_stale(results: Path, texts: Iterable[str]) -> None:
 
 def _generated(page: Path) -> bool:
     return page.read_text(encoding="utf-8", errors="replace").startswith(layout.MARK)
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    """Whether a file has just this content, and so need not be written."""
+    return path.is_file() and path.read_bytes() == content
