@@ -96,7 +96,7 @@ def _auxiliary(channels: Sequence[int], classes: int, chosen: Mapping[str, Any])
 
 
 def _encoder(backbone: Backbone, stride: int, image: tuple[int, int, int]) -> tuple[nn.Module, list[int]]:
-    """The backbone without classifier, and the channels of the maps that `forward_intermediates` gives."""
+    """The backbone without all that follows its last stage, and the channels of its stages' maps."""
     natural = 8 if backbone.stem == "cifar" else 32
     args = dict(backbone.args)
     if backbone.source == "timm" and stride < natural:
@@ -113,4 +113,6 @@ def _encoder(backbone: Backbone, stride: int, image: tuple[int, int, int]) -> tu
     info = cast(Any, encoder.feature_info)
     if backbone.source != "timm" and info[-1]["reduction"] > stride:
         raise Impossible(refused)
+    if hasattr(encoder, "prune_intermediate_layers"):
+        encoder.prune_intermediate_layers(list(range(len(info))), prune_norm=True, prune_head=True)  # type: ignore[operator]
     return encoder, [stage["num_chs"] for stage in info]
