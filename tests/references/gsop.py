@@ -1,5 +1,7 @@
 """GSoP-Net's block in each of its modes, from its equations, in NumPy."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,19 @@ def test_three_steps_of_the_root_are_those_of_the_recursion():
         y, z = y @ (3 * eye - z @ y) / 2, (3 * eye - z @ y) @ z / 2
     ours = square_root(torch.tensor(matrix)[None], 3)[0].numpy()
     np.testing.assert_allclose(ours, y * np.sqrt(np.trace(matrix)), rtol=1e-10)
+
+
+def test_net2_has_blocks_in_all_stages_but_the_last_and_classifies_the_root():
+    from attnbench import backbones
+    from attnbench.graft import graft
+    from tests.networks import backbone
+
+    config = backbone("resnet18")
+    network = backbones.build(config, 10, (3, 64, 64)).eval()
+    *blocks, head = graft(network, "gsop", {}, config.sites["net2"], (3, 64, 64))
+    assert [type(block).__name__ for block in blocks] == 3 * ["GSoP"]
+    assert head.classify.weight.shape == (10, 32_896)
+    x = torch.randn(2, 3, 64, 64)
+    last = network.forward_intermediates(x, intermediates_only=True)[-1]
+    torch.testing.assert_close(network(x), head.classify(head.pool(last)))
+    torch.testing.assert_close(copy.deepcopy(network)(x), network(x))

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
+from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.stages import Tap, watch, widths
 
 GRID = 8  # positions a side between which the spatial mode takes covariances
 SLOPES = {"official": 1.0, "paper": 0.1}  # after the row convolution, below zero
@@ -28,7 +29,9 @@ class GSoP(Mechanism):
     `mode`: channel (GSoP-Net1, the default) gives g x; spatial relu(g x); average their sum; max their
     maximum; concat BN(conv(first) + conv(second)), grouped (k, 1) convolutions. In the last three the
     map is both gates, the channels' first. `variant="paper"` has the leaky ReLU that the paper draws
-    after RC; the channel code has nothing there. GSoP-Net1 has its last stage at stride 1.
+    after RC; the channel code has nothing there. GSoP-Net1 has its last stage at stride 1. At site `net2`
+    the classifier is GSoP-Net2's, on the root of the last map's covariance, with blocks in the other stages;
+    at site `gates` it is alone.
     Source: ZilinGao/Global-Second-order-Pooling-Convolutional-Networks.
     """
 
@@ -66,6 +69,8 @@ class GSoP(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
+        if isinstance(place.replaces, nn.Linear):
+            return classifier(place)  # type: ignore[return-value]
         if options.get("stride") is None:
             options = {**options, "stride": 2 if place.stage == 0 and place.stages > 1 else 1}
         return super().at(place, **options)
@@ -197,6 +202,37 @@ class SecondOrderHead(nn.Module):
             root = square_root(covariance(v), self.iterations)
         rows, columns = torch.tril_indices(*root.shape[1:], device=x.device)
         return root[:, rows, columns]
+
+
+class SecondOrderClassifier(Mechanism):
+    """Logits from the root of the last stage's covariance, instead of from its mean, which arrives."""
+
+    vectors = True
+    gives = "logits"
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        dim = min(256, channels)
+        self.pool = SecondOrderHead(channels, dim)
+        self.classify = nn.Linear(dim * (dim + 1) // 2, classes)
+        self.taps = nn.ModuleList([Tap()])
+
+    def g(self, x: Float[Tensor, "b c"]) -> Float[Tensor, "b t"]:
+        (tap,) = self.taps
+        if tap.seen is None:
+            raise UserError("gsop: its classifier was asked before the last stage has run")
+        return self.pool(tap.seen)
+
+    def f(self, g: Float[Tensor, "b t"], x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:
+        return self.classify(g.to(x.dtype))
+
+
+def classifier(place: Place) -> SecondOrderClassifier:
+    """For a network that tells of its stages; raises `Impossible` for another."""
+    (channels,) = widths(place, 1)
+    module = SecondOrderClassifier(channels, place.replaces.out_features)  # type: ignore[union-attr, arg-type]
+    watch(place, module.taps)
+    return module
 
 
 def covariance(v: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d d"]:

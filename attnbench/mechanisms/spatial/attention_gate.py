@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.stages import Tap, watch, widths
 
 VARIANTS = ("segmentation", "classification", "sononet")
 
@@ -73,7 +74,7 @@ class AttentionGate(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
-        if options.get("variant") == "sononet" and isinstance(place.replaces, nn.Linear):
+        if options.get("variant") == "sononet" and place.replaces is not None:
             return gated_levels(place, options.get("hidden"))  # type: ignore[return-value]
         if options.get("signal") is None and place.signal:
             options["signal"] = place.signal
@@ -153,35 +154,11 @@ class GatedLevels(Mechanism):
         return self.classify(torch.cat([*sums, x], 1))
 
 
-class Tap(nn.Module):
-    """Remembers what a module has returned last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: Tensor | None = None
-
-    def watch(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        """A hook that runs after the module does."""
-        self.seen = output
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "seen": None}
-
-
 def gated_levels(place: Place, hidden: int | None) -> GatedLevels:
     """AG-Sononet's classifier for a network that tells of its stages; raises `Impossible` for another."""
-    stages = getattr(place.model, "feature_info", [])[-3:]
-    if place.model is None or len(stages) < 3 or stages[-1]["num_chs"] != place.channels:
-        raise Impossible(
-            "variant=sononet needs a network of three stages whose last map's mean is classified"
-        )
-    widths = [stage["num_chs"] for stage in stages]
-    head = GatedLevels(widths[:-1], place.channels, place.replaces.out_features, hidden)  # type: ignore[union-attr, arg-type]
-    for stage, tap in zip(stages, head.taps):
-        module = place.model.get_submodule(stage["module"])
-        # Kept, and so pickled, with the stage: elsewhere it keeps later hooks from taking this one's number.
-        module._tap_handle = module.register_forward_hook(tap.watch)  # type: ignore[assignment, arg-type]
+    *levels, channels = widths(place, 3)
+    head = GatedLevels(levels, channels, place.replaces.out_features, hidden)  # type: ignore[union-attr, arg-type]
+    watch(place, head.taps)
     return head
 
 
