@@ -86,20 +86,20 @@ def test_each_task_is_compared_by_its_headline(task: str) -> None:
     assert table.metric and table.metric.key == HEADLINES[task]
     effect = table.rows[1].effect
     assert effect and effect.mean == 1.0
-    assert f"Δ {table.metric.name} to none (points)" in layout.markdown(table)
+    assert f"Δ {table.metric.name} to none (points)" in layout.markdown(table, {})
     assert table.metric.name in question(table)
     assert "\nΔ" not in layout.comma_separated([table])
 
 
 def test_segmentation_shows_its_classes_and_its_head() -> None:
     table = of_task("seg", iou_road=90.0, iou_sky=80.0)
-    text = layout.markdown(table)
+    text = layout.markdown(table, {})
     assert "IoU of road" in text and "IoU of sky" in text and "boundary F1" not in text
     assert "of the head" not in text
     for one in table.records:
         one["cost"] |= {"params_head": 1_000_000, "macs_head": 2_000_000_000}
         one["metrics"]["test"]["boundary_f1"] = 40.0
-    text = layout.markdown(tables(table.records)[0])
+    text = layout.markdown(tables(table.records)[0], {})
     assert "1.000" in text and "2.0000" in text and "of the head" in text and "boundary F1" in text
 
 

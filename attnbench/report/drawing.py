@@ -119,10 +119,10 @@ def png(width: int, height: int, shapes: Sequence[Shape]) -> bytes:
 
 @cache
 def _palette() -> "Image":
-    """Every colour in 32 steps from white: a quarter of the file, with the edges as soft as before."""
+    """White, and every colour in steps away from it: half of the file, with edges as soft as before."""
     from PIL import Image
 
-    steps = [step for colour in LIGHT for i in range(32) for step in _faint(colour, i / 31)]
+    steps = [step for colour in LIGHT for i in range(4, 32) for step in _faint(colour, i / 31)]
     palette = Image.new("P", (1, 1))
     palette.putpalette(steps + [255] * (768 - len(steps)))
     return palette
