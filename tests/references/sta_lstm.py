@@ -10,7 +10,7 @@ from attnbench.mechanisms.spatial_temporal.sta_lstm import STALSTM
 from tests.references._layers import linear, relu, softmax
 from tests.references._recurrent import lstm
 
-CASES = [{"hidden": 8}, {"hidden": 8, "layers": 1, "form": "scaled", "sparse": 1e-4}]
+CASES = [{"hidden": 8}, {"hidden": 8, "layers": 1, "form": "paper", "sparse": 1e-4}]
 CHANNELS = 18
 SIZE = (6, 3)
 
@@ -18,7 +18,7 @@ SIZE = (6, 3)
 def forward(x, p, options, training):
     b, t, k, _ = x.shape
     rows = x.reshape(b, t, -1)
-    scale = k if options.get("form") == "scaled" else 1
+    scale = 1 if options.get("form") == "paper" else k
     s, r = lstm(rows, p, "spatial"), lstm(rows, p, "temporal")
     steered, beta = np.zeros_like(rows), np.zeros((b, t))
     for step in range(t):
@@ -82,11 +82,17 @@ def test_three_regularisers(form, scale):
 
 def test_the_literal_first_regulariser_cannot_vanish():
     """A softmax over K joints has the mean 1 / K: its least value is K (1 - 1 / K)²."""
-    module = STALSTM(18, 3, joints=6, frames=0.0)
+    module = STALSTM(18, 3, joints=6, form="paper", frames=0.0)
     torch.nn.init.zeros_(module.score.weight)
     torch.nn.init.zeros_(module.score.bias)
     module(torch.randn(2, 4, 6, 3))
     assert float(module.loss(torch.zeros(2)).detach()) == pytest.approx(1e-3 * 6 * (1 - 1 / 6) ** 2)
+
+
+def test_at_first_every_frame_counts_one_and_joints_about_one():
+    g = Case(STALSTM, channels=18).fresh().g(torch.randn(2, 8, 6, 3))
+    assert bool((g[..., -1] == 1).all())
+    torch.testing.assert_close(g[..., :-1].mean(2), torch.ones(2, 8))
 
 
 def test_maps_are_no_skeletons():

@@ -20,13 +20,14 @@ class STALSTM(Mechanism):
     α_t = softmax over joints k of U tanh(W x_t + W' s_{t-1} + b) + b', β_t = relu(w x_t + w' r_{t-1} + d);
     s and r are LSTMs on x that run beside, so that no gate waits for the main one. Training adds
     `spread` Σ_k (1 - mean_t a_tk)² + `frames` mean_t |β_t| + `sparse` ‖W‖₁ (all weights, no biases).
-    a is α in the paper, whose first term then cannot vanish: a softmax over joints has no mean of 1.
-    `form="scaled"` multiplies α by the number of joints, in the input too, as third parties do.
+    a is α in `form="paper"`, whose first term then cannot vanish: a softmax over joints has no mean of 1.
+    `scaled` multiplies α by the number of joints, in the input too, as third parties do.
 
     No code was released. The three layers and 100 units are recalled, not read; so is the paper's
-    pre-training of each gate with the other fixed at 1, which is left out: instead d starts at 1, so that
-    at first all frames count. The factors are those of a third party's code, but `sparse`: there 5e-4,
-    which drowns the cross-entropy of so few clips, here off.
+    pre-training of each gate with the other fixed at 1, which is left out: instead w and w' start at 0 and
+    d at 1, so that at first all frames count 1, and with `scaled` all joints about 1. The paper's form
+    without pre-training hands the main layers next to nothing. The factors are those of a third party's
+    code, but `sparse`: there 5e-4, which drowns the cross-entropy of so few clips, here off.
     """
 
     card = Card(
@@ -53,7 +54,7 @@ class STALSTM(Mechanism):
         joints: int,
         hidden: int = 100,
         layers: int = 3,
-        form: Literal["paper", "scaled"] = "paper",
+        form: Literal["paper", "scaled"] = "scaled",
         spread: float = 1e-3,
         frames: float = 1e-4,
         sparse: float = 0.0,
@@ -71,6 +72,7 @@ class STALSTM(Mechanism):
         self.frame = nn.Linear(channels + hidden, 1)
         self.main = nn.LSTM(channels, hidden, layers, batch_first=True)
         self.classify = nn.Linear(hidden, classes)
+        nn.init.zeros_(self.frame.weight)
         nn.init.ones_(self.frame.bias)
         self.gates: Tensor | None = None
 
