@@ -13,6 +13,7 @@ from attnbench import backbones
 from attnbench.config import Backbone, names
 from attnbench.errors import Impossible, UserError
 from attnbench.graft import graft, places
+from attnbench.mechanisms.base import Mechanism
 from tests.networks import GatedConv, backbone, liven, twin
 
 SMALL = (3, 32, 32)
@@ -31,6 +32,7 @@ def branches(
         **{"stage": stages, "between": stages - 1, "late": 1, "last_block": stages},
         **({"bottleneck": stages - 1 + blocks[-1]} if bottleneck else {}),
         **({"input": 1} if image else {}),
+        **({"gates": 1, "net2": stages} if image else {}),  # stages but the last, and the classifier
         "every_conv": convs * total + more_convs,
     }
 
@@ -53,7 +55,7 @@ VIT = {"residual": 11, "stage": 1, "late": 1, "last_block": 1}
 ATTENTION = {"residual": 6, "conv": 6, "stage": 4, "between": 3, "late": 1, "input": 1}
 PLACES = {
     **{f"resnet{6 * n + 2}": branches([n] * 3, 2, 1) for n in (1, 3, 5, 9, 18)},
-    "wrn_28_10": branches([4] * 3, 2, 1 + 3),
+    "wrn_28_10": without(branches([4] * 3, 2, 1 + 3), "gates", "net2"),
     "resnet18": branches([2, 2, 2, 2], 2, 1 + 3),
     "resnet34": branches([3, 4, 6, 3], 2, 1 + 3),
     "resnet50": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
@@ -140,6 +142,13 @@ def test_the_tables_name_every_backbone() -> None:
     assert set(IMAGENET) == {name for name in PLACES if backbone(name).source == "timm"}
 
 
+USED: dict[str, tuple[str | type[Mechanism], dict[str, object]]] = {  # where not every mechanism can stand
+    "conv": (GatedConv, {}),
+    "gates": ("attention_gate", {"variant": "sononet"}),
+    "net2": ("gsop", {}),
+}
+
+
 # One network at a time, so that each is built once
 
 
@@ -158,8 +167,10 @@ def test_each_mechanism_at_each_site_has_a_say(network: tuple[Backbone, nn.Modul
     assert set(config.sites) == set(PLACES[config.name])
     for site in ["residual"] if config.name in DEEPER else config.sites:
         model = twin(shared)
-        grafted = graft(model, GatedConv if site == "conv" else "se", {}, config.sites[site], SMALL)
-        logits = model.train()(images(2, *SMALL))
+        mechanism, options = USED.get(site, ("se", {}))
+        image = (3, 64, 64) if site == "net2" else SMALL  # a last map of one position has no covariance
+        grafted = graft(model, mechanism, options, config.sites[site], image)
+        logits = model.train()(images(2, *image))
         logits.logsumexp(1).sum().backward()
         slopes = [[p.grad for p in mechanism.parameters() if p.grad is not None] for mechanism in grafted]
         dead = [index for index, own in enumerate(slopes) if not any(slope.any() for slope in own)]

@@ -179,3 +179,12 @@ def test_net2_has_blocks_in_all_stages_but_the_last_and_classifies_the_root():
     last = network.forward_intermediates(x, intermediates_only=True)[-1]
     torch.testing.assert_close(network(x), head.classify(head.pool(last)))
     torch.testing.assert_close(copy.deepcopy(network)(x), network(x))
+    with pytest.raises(UserError, match="one position"):
+        network(x[:, :, :32, :32])
+
+
+def test_the_head_stays_finite_on_a_map_of_one_position():
+    head, x = SecondOrderHead(8, dim=4).eval(), torch.randn(2, 8, 1, 1, requires_grad=True)
+    y = head(x)
+    y.sum().backward()
+    assert y.isfinite().all() and x.grad.isfinite().all()

@@ -12,6 +12,7 @@ from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
 from attnbench.mechanisms.stages import Tap, watch, widths
 
+GUARD = 1e-12  # of the trace of a map that varies not at all
 GRID = 8  # positions a side between which the spatial mode takes covariances
 SLOPES = {"official": 1.0, "paper": 0.1}  # after the row convolution, below zero
 MODES = ("channel", "spatial", "average", "max", "concat")
@@ -221,6 +222,8 @@ class SecondOrderClassifier(Mechanism):
         (tap,) = self.taps
         if tap.seen is None:
             raise UserError("gsop: its classifier was asked before the last stage has run")
+        if tap.seen.shape[2:] == (1, 1):
+            raise UserError("gsop: a last map of one position has no covariance to classify: larger images")
         return self.pool(tap.seen)
 
     def f(self, g: Float[Tensor, "b t"], x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:
@@ -244,7 +247,7 @@ def covariance(v: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d d"]:
 
 def square_root(matrix: Float[Tensor, "b d d"], iterations: int) -> Float[Tensor, "b d d"]:
     """The root of symmetric positive matrices by Newton-Schulz iteration, which uses products only."""
-    trace = matrix.diagonal(0, 1, 2).sum(1)[:, None, None]
+    trace = matrix.diagonal(0, 1, 2).sum(1)[:, None, None].clamp_min(GUARD)
     three = 3 * torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
     y, z = matrix / trace, torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
     for _ in range(iterations):
