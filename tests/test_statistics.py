@@ -5,7 +5,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from attnbench.report.statistics import effects, holm, paired, pooled, probability, ranks, seeds_needed
+from attnbench.report.statistics import (
+    effects,
+    holm,
+    mean_interval,
+    paired,
+    pooled,
+    probability,
+    ranks,
+    seeds_needed,
+)
 
 NAN = np.nan
 
@@ -67,6 +76,13 @@ def test_a_table_is_the_same_in_any_order() -> None:
     found, turned = effects(differences), effects(differences[order][:, [2, 0, 3, 1]])
     assert_allclose(turned.p_holm, found.p_holm[order])
     assert_allclose(turned.high, found.high[order])
+
+
+def test_the_interval_of_a_mean_is_the_t_interval_of_scipy() -> None:
+    scores = [75.2, 75.6, 75.5, 74.9]
+    known = stats.t.interval(0.95, 3, np.mean(scores), stats.sem(scores))
+    assert_allclose(mean_interval(scores), [np.mean(scores), *known])
+    assert mean_interval([75.2]) == (75.2, None, None)
 
 
 def test_holm_by_hand() -> None:
@@ -136,7 +152,7 @@ def test_probability_needs_two_pairs_and_some_variance() -> None:
     assert np.isnan(probability(effects(np.array([[0.5, 0.5]])))).all()
 
 
-def simulated(rows: int, seeds: int, missing: float, effect: float, tables: int = 3000) -> list:
+def simulated(rows: int, seeds: int, missing: float, effect: float, tables: int = 2000) -> list:
     """Effects of tables whose networks all vary by 1 and whose rows share the control."""
     rng = np.random.default_rng(rows * 100 + seeds)
     found = []
@@ -150,7 +166,17 @@ def simulated(rows: int, seeds: int, missing: float, effect: float, tables: int 
 
 @pytest.mark.parametrize(
     ("rows", "seeds", "missing"),
-    [(1, 3, 0), (3, 3, 0), (8, 3, 0), (40, 3, 0), (8, 3, 0.2), (8, 5, 0), (40, 5, 0.1), (8, 10, 0)],
+    [
+        (1, 3, 0),
+        (3, 3, 0),
+        (8, 3, 0),
+        (40, 3, 0),
+        (8, 3, 0.2),
+        (8, 5, 0),
+        (40, 5, 0.1),
+        (8, 10, 0),
+        (40, 10, 0),
+    ],
 )
 def test_95_percent_intervals_hold_the_truth_that_often(rows: int, seeds: int, missing: float) -> None:
     found = simulated(rows, seeds, missing, effect=0.3)
@@ -160,7 +186,7 @@ def test_95_percent_intervals_hold_the_truth_that_often(rows: int, seeds: int, m
     assert 0.93 <= ((low <= 0.3) & (high >= 0.3))[judged].mean() <= 0.97
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_forty_mechanisms_that_do_nothing_are_rarely_called_different(seeds: int) -> None:
     found = simulated(40, seeds, 0, effect=0.0)
     assert np.mean([(f.p_holm < 0.05).any() for f in found]) <= 0.05

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from attnbench.report import layout
@@ -117,6 +118,40 @@ def test_costs_alone_are_known_by_what_the_task_says(changes: dict[str, Any]) ->
     assert question(table) == "What does each attention cost in resnet50 at 224 px?"
 
 
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [
+        ([3, 224, 224], "224 px"),
+        ([3, 160, 320], "160x320 px"),
+        ([8, 3, 112, 112], "8 frames of 112 px"),
+        ([75], ""),
+    ],
+)
+def test_the_size_of_an_input_is_told(shape: list[int], side: str) -> None:
+    (table,) = tables([record("none", 0, None, cost__input=shape)])
+    assert table.side == side
+
+
 def test_an_unknown_task_has_no_leaderboard() -> None:
     (table,) = tables([record("none", 0, 60.0, cell__task="juggling")])
     assert sections(table) == {}
+
+
+def test_of_forty_mechanisms_that_do_nothing_none_is_shown_to_do_something() -> None:
+    """One table in twenty at most, and never a verdict with fewer than five seeds."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for n in range(20):
+        luck = rng.normal(60, 1, 5)
+        made = [record("none", s, luck[s] + rng.normal()) for s in range(5)]
+        made += [
+            record(f"se(reduction={i})", s, luck[s] + rng.normal())
+            for i in range(40)
+            for s in range(5 - n % 2)
+        ]
+        (table,) = tables(made)
+        told = [verdict(r) or "" for r in table.rows]
+        shown = [text for text in told if text.startswith("shown")]
+        assert not shown or n % 2 == 0
+        wrong += bool(shown)
+    assert wrong <= 1

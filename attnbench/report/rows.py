@@ -134,12 +134,14 @@ class Table(Remembering):
 
     @property
     def side(self) -> str:
-        """Height and width of the input in pixels: `224 px`, `160x320 px`; empty where no record says."""
+        """The size of an input: `224 px`, `160x320 px`, `8 frames of 112 px`; empty where no record says."""
         shapes = (at(r, "cost", "input") for r in self.records)
-        found = next((s for s in shapes if isinstance(s, list) and len(s) == 3), None)
+        found = next((s for s in shapes if isinstance(s, list) and len(s) in (3, 4)), None)
         if found is None:
             return ""
-        return f"{found[1]} px" if found[1] == found[2] else f"{found[1]}x{found[2]} px"
+        frames = f"{found[0]} frames of " if len(found) == 4 else ""
+        size = f"{found[-1]}" if found[-2] == found[-1] else f"{found[-2]}x{found[-1]}"
+        return f"{frames}{size} px"
 
     @property
     def about(self) -> tuple[str, ...]:
