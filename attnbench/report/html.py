@@ -78,7 +78,7 @@ def _leaderboard(stem: str, table: Table, picture: str | None) -> str:
         )
     if comparison.is_told(table):
         parts += [
-            f"<p>{escape(comparison.UNITS)}</p>",
+            f"<p>{escape(comparison.UNITS.replace('`', ''))}</p>",
             _table(comparison.lines(table), comparison.columns(table)),
         ]
     return _section(stem, table.title, parts)
