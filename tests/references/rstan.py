@@ -54,6 +54,12 @@ def test_the_hidden_state_moves_the_attention():
     assert not torch.allclose(g[:, 0], g[:, 1])
 
 
+def test_frames_are_a_set_whose_order_is_lost_on_it():
+    case = Case(RSTAN, SMALL, channels=8)
+    module, x = case.trained(), case.x()
+    torch.testing.assert_close(module(x), module(x.flip(1)))
+
+
 def test_an_unknown_activation_is_refused():
     with pytest.raises(UserError, match="tanh"):
         RSTAN(8, 3, act="tahn")

@@ -56,6 +56,12 @@ def test_attention_has_no_parameters_and_each_stripe_parts_its_weight_among_the_
     torch.testing.assert_close(module.g(x).sum(1), torch.ones(2, 4, dtype=torch.float64))
 
 
+def test_frames_are_a_set_whose_order_is_lost_on_it():
+    case = Case(STA, {"feature": 12}, channels=8, size=SIZE)
+    module, x = case.trained().eval(), case.x()
+    torch.testing.assert_close(module(x), module(x.flip(1)))
+
+
 def test_regularisation_is_the_distance_of_two_different_frames():
     maps = torch.rand(3, 2, 4, 5, dtype=torch.float64)
     expected = np.mean([np.sqrt(((a - b) ** 2).sum()) for a, b in maps.numpy()])

@@ -82,6 +82,15 @@ def test_frames_and_stripes_are_baked_in():
         STGCN.at(Place("probe", 8, (3, 4), replaces=Case(STGCN)._place().replaces, frames=4))
 
 
+def test_only_the_structural_branch_knows_the_order_of_frames():
+    case = Case(STGCN, channels=8, size=SIZE)
+    module, x = case.trained(), case.x()
+    ours, backwards = module.embed(x), module.embed(x.flip(1))
+    torch.testing.assert_close(ours[:, :8], backwards[:, :8])
+    torch.testing.assert_close(ours[:, -8:], backwards[:, -8:])
+    assert not torch.allclose(ours[:, 8:-8], backwards[:, 8:-8])
+
+
 def test_shared_weights_are_one_for_all_frames():
     own, one = STGCN(8, 3, 8), STGCN(8, 3, 8, shared=True)
     assert [len(layer.weight) for layer in own.structural] == [8, 8]

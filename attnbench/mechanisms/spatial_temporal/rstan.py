@@ -22,7 +22,7 @@ class RSTAN(ClipHead):
     each step. No code was released, and the equations are known at second hand: widths, γ = 1 (`sharp`),
     the activation (the survey's letter says ReLU, its model Show-Attend-Tell has tanh) and as many `steps`
     as frames (None) are our reading. The paper's two streams and its actor term, which needs boxes, are
-    left out.
+    left out. Frames are a set to it: their order is lost on it.
     """
 
     card = Card(

@@ -24,6 +24,7 @@ class STA(ClipHead):
     Frobenius distance of the maps of two random frames of each clip; the paper's factor is not known, and
     the triplet loss is the task's. `form="port"` is a third party's: the root of the energy over the
     frame's l2 norm, the stripe's mean instead of its sum. No code was released.
+    Frames are a set to it: their order is lost on it.
     """
 
     card = Card(
