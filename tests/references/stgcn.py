@@ -83,7 +83,7 @@ def test_frames_and_stripes_are_baked_in():
 
 
 def test_only_the_structural_branch_knows_the_order_of_frames():
-    case = Case(STGCN, channels=8, size=SIZE)
+    case = Case(STGCN, {"width": 4}, channels=8, size=SIZE)
     module, x = case.trained(), case.x()
     ours, backwards = module.embed(x), module.embed(x.flip(1))
     torch.testing.assert_close(ours[:, :8], backwards[:, :8])
