@@ -29,7 +29,7 @@ SHAPES = ((8, 64, 56, 56), (8, 256, 28, 28), (8, 512, 14, 14))
 DENSE = (2, 512, 64, 64)  # and in the family of self-attention the map of a segmentation head
 CATEGORIES = ("channel", "branch", "spatial", "channel_spatial")
 FORMS = ("ours", "plain", "timm")
-SECONDS, LEAST, MOST = 3.0, 3, 120  # of timing a row; rounds
+SECONDS, LEAST, MOST = 3.0, 5, 120  # of timing a row; rounds
 EQUAL = 0.05  # a difference that says nothing
 COLUMNS = (
     *("mechanism", "shape", "ours_ms", "plain_ms", "timm_ms", "plain_over_ours", "timm_over_ours"),
