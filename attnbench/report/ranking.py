@@ -6,6 +6,7 @@ share the mean of their places. `ranks` is (tables, rows).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -46,7 +47,6 @@ def agreement(ranks: Float[np.ndarray, "tables rows"], kept: np.ndarray) -> floa
 def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Friedman | None:
     """Friedman's test with Iman and Davenport's correction; None with too few tables or rows."""
     from scipy.stats import f as fisher
-    from scipy.stats import studentized_range
 
     n, k = ranks.shape
     if n < ENOUGH_TABLES or k < ENOUGH_ROWS:
@@ -56,6 +56,13 @@ def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Fr
     chi = between * n * (k - 1) / spread if spread else 0.0
     rest = n * (k - 1) - chi
     statistic = float((n - 1) * chi / rest) if rest > 0 else float("inf")
-    q = studentized_range.ppf(level, k, np.inf) / np.sqrt(2)
     p = float(fisher.sf(statistic, k - 1, (k - 1) * (n - 1)))
-    return Friedman(statistic, p, float(q * np.sqrt(k * (k + 1) / (6 * n))))
+    return Friedman(statistic, p, _quantile(level, k) * float(np.sqrt(k * (k + 1) / (6 * n))))
+
+
+@cache
+def _quantile(level: float, rows: int) -> float:
+    """Of the range of that many independent normals over the root of 2."""
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.ppf(level, rows, np.inf) / np.sqrt(2))
