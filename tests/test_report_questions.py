@@ -127,12 +127,28 @@ def test_nothing_shown_to_help_means_none(tmp_path: Path) -> None:
     assert "cells are missing: about" in text
 
 
+def test_what_has_no_place_in_the_network_is_not_missing(tmp_path: Path) -> None:
+    made = table(se=1.0)
+    for one in made:
+        one["config"]["backbone"]["sites"] = {"residual": {}, "conv": {}}
+    text = said(recommend, put(tmp_path, *made), "backbone=resnet20")
+    missing = text.partition("attn=")[2].partition(" ")[0].split(",")
+    assert {"eca", "sk", "sasa"} <= set(missing)
+    assert not {"stn", "bam", "non_local", "tam", "none", "se"} & set(missing)
+
+
 def test_costs_alone_answer_half_of_the_question(tmp_path: Path) -> None:
     put(tmp_path, record("none", 0, None), record("se", 0, None), record("gc", 0, None, cost__params=9**9))
     text = said(recommend, tmp_path, "backbone=resnet50 max_params=+1%")
     assert "Nothing that was trained on resnet50 answers this" in text
     assert "1 of 2 rows are within the limits" in text
     assert "task=cls backbone=resnet50 attn=none,se seed=0,1,2,3,4" in text
+
+
+def test_a_backbone_of_which_nothing_is_known_needs_its_costs_first(tmp_path: Path) -> None:
+    text = said(recommend, put(tmp_path, *table(se=1.0)), "backbone=resnet50 max_latency=+5%")
+    assert "sweep experiment=cost backbone=resnet50" in text
+    assert "attn=none seed=0,1,2,3,4" in text
 
 
 def test_a_latency_measured_apart_counts(tmp_path: Path) -> None:

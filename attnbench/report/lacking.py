@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 
 from attnbench import mechanisms
 from attnbench.records import Record
-from attnbench.report.load import number
+from attnbench.report.load import at, number
 from attnbench.report.rows import CONTROL, Row, Table
 from attnbench.report.statistics import RANKED_FROM
 
 SEEDS = tuple(range(RANKED_FROM))
 OF_CLIPS = ("temporal", "spatial_temporal")  # categories that need frames
+PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a record
 WITH_FRAMES = ("clip", "skeleton", "retrieval")
 
 LIKE: list[tuple[str, tuple[str, ...]]] = [  # what must agree for a cell to take about as long, best first
@@ -41,11 +42,17 @@ def seeds_of(row: Row | None) -> list[int]:
 
 
 def not_run(table: Table) -> list[str]:
-    """The mechanisms that the table has no row of, and that its task could have."""
+    """The mechanisms that the table has no row of, and that its task and its network have a place for."""
     there = {row.mechanism for row in table.rows}
     frames = table.task in WITH_FRAMES
-    known = mechanisms.entries().values()
-    return [e.name for e in known if e.name not in there and (frames or e.category not in OF_CLIPS)]
+    sites = {site for part in PLACES for r in table.records for site in at(r, *part) or ()}
+    return [
+        entry.name
+        for entry in mechanisms.entries().values()
+        if entry.name not in there
+        and (frames or entry.category not in OF_CLIPS)
+        and (not sites or sites & set(entry.sites))
+    ]
 
 
 def plan(where: dict[str, str], wanted: dict[str, list[int]], found: Sequence[Record]) -> list[str]:

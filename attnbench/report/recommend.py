@@ -94,7 +94,11 @@ def _unanswered(asked: selection.Selection, bounds: list[limits.Limit], every: l
     backbone = asked.asked["backbone"][0]
     yield f"Nothing that was trained on {backbone} answers this, so no gain is known."
     names = asked.asked.get("attn", [])
-    for table in (t for t in every if not t.trains and t.backbone == backbone):
+    costs = [t for t in every if not t.trains and t.backbone == backbone]
+    if not costs:
+        measure = f"`python -m attnbench sweep experiment=cost backbone={backbone}` measures them"
+        yield f"No costs of {backbone} were measured either: {measure}; then ask again for what fits."
+    for table in costs:
         rows = [r for r in table.rows if r.attn != CONTROL and asked.row(r) and r.done]
         fitting = [r for r in rows if _judge(r, bounds) in ("within", "unsure")]
         names = names or list(dict.fromkeys(r.mechanism for r in fitting))
