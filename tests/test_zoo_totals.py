@@ -13,7 +13,7 @@ from attnbench.config import Site
 from attnbench.graft import graft
 from tests.networks import backbone
 
-IMAGE = (3, 64, 64)
+IMAGE = (3, 224, 224)
 BLOCKS = {64: 3, 128: 4, 256: 6, 512: 3}  # ResNet-50's 3x3 convolutions, by width
 
 
@@ -44,6 +44,16 @@ ROWS = [  # mechanism, options, backbone, site, parameters it adds
     ("dynamic_conv", {}, "resnet50", "conv", instead(lambda c: 36 * c * c + (c + 4) * (c // 4 + 1) + 4)),
     ("highway", {}, "resnet50", "conv", instead(lambda c: 18 * c * c + 2 * c)),
     ("resnest", {}, "resnet50", "conv", instead(split_attention)),
+    ("sc", {}, "resnet50", "conv", 25_564_584 - 25_557_032),
+    ("sc", {}, "resnet101", "conv", 44_565_416 - 44_549_160),
+    ("ge", {"variant": "minus"}, "resnet50", "residual", 0),
+    ("ge", {"variant": "theta"}, "resnet50", "residual", 31_106_600 - 25_557_032),
+    ("ge", {}, "resnet50", "residual", 33_637_592 - 25_557_032),
+    ("cbam", {}, "resnet50", "residual", 2_530_992 + 16 * 100),
+    ("bam", {}, "resnet50", "between", 17_361 + 68_513 + 272_193),
+    ("gc", {}, "resnet50", "deep", 4 * 33_889 + 6 * 133_313 + 3 * 528_769),
+    ("triplet", {}, "resnet50", "residual", 16 * 300),
+    ("simam", {}, "resnet50", "inner", 0),
 ]
 
 

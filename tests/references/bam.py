@@ -45,3 +45,16 @@ def test_an_unknown_fusion_is_refused():
 
     with pytest.raises(UserError, match="did you mean product"):
         BAM(16, fuse="prodct")
+
+
+@pytest.mark.parametrize("size", [(9, 4), (3, 11)])
+def test_maps_need_not_be_square(size):
+    """The released code pools with a square kernel, and fails on them."""
+    import torch
+
+    from attnbench.mechanisms.channel_spatial.bam import BAM
+
+    module, x = BAM(16).eval(), torch.randn(2, 16, *size)
+    channel = module.expand(module.norm(module.reduce(x.mean((2, 3)))[:, :, None, None]).relu().flatten(1))
+    torch.testing.assert_close(module.channel(x).flatten(1), channel)
+    assert module(x).shape == x.shape and module.spatial(x).shape == (2, 1, *size)

@@ -26,6 +26,31 @@ def test_beta_alone_has_no_weight_decay():
     assert GCT(8).no_weight_decay() == {"beta"}
 
 
+def test_the_exclusion_reaches_the_optimizer():
+    from torch import nn
+
+    from attnbench.config import Optimizer, Site
+    from attnbench.graft import graft
+    from attnbench.recipe import optimizer
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1))
+    (module,) = graft(model, "gct", {}, Site(before=["1"]), (3, 4, 4))
+    groups = optimizer(model, Optimizer(weight_decay=0.1)).param_groups
+    free = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+    assert free == {id(module.beta)}
+
+
+def test_the_one_is_the_identity_and_nothing_else_is_added():
+    import torch
+
+    from attnbench.checks import randomise
+    from attnbench.mechanisms.channel.gct import GCT
+
+    module, x = randomise(GCT(8)), torch.randn(2, 8, 5, 5)
+    torch.testing.assert_close(module(x), module.g(x) * x)
+    assert module.g(x).min() > 0 and module.g(x).max() < 2
+
+
 @pytest.mark.parametrize("mode", ["l1", "l2"])
 def test_sums_are_made_in_single_precision_under_autocast(mode):
     import torch
