@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_stale_leaderboards_go_and_foreign_files_stay(tmp_path: Path) -> None:
     assert {p.stem for p in tmp_path.glob("cls*")} == {STEM}
     assert (tmp_path / "mine.md").read_text() == "my own page"
     assert (tmp_path / "mine.csv").exists()
+
+
+def test_pages_of_other_commands_are_linked_and_the_links_hold(tmp_path: Path) -> None:
+    for name in ("published.md", "mechanism-speed.md"):
+        put(tmp_path, *grid())
+        (tmp_path / name).write_text("# Of another command")
+    report.write(tmp_path)
+    text = page(tmp_path, "README")
+    assert "[published.md](published.md): published costs" in text
+    assert "Made by other commands: [mechanism-speed.md](mechanism-speed.md)" in text
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (tmp_path / link).exists(), link
 
 
 def test_a_page_that_no_report_made_is_not_replaced(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ ENDINGS = (".md", ".csv", ".tex", ".svg", ".png")  # of one leaderboard
 
 
 def contents(loaded: Loaded, kept: frozenset[str] = frozenset()) -> dict[str, bytes]:
-    """Name -> content of every file; the index links those that are kept beside them, too."""
+    """Name -> content of every file; the index links the pages that others made (`kept`), too."""
     found = tables(loaded.records)
     named = names([t for t in found if sections(t)])
     made = {name: text for stem, table in named.items() for name, text in _leaderboard(stem, table).items()}
@@ -31,7 +31,7 @@ def contents(loaded: Loaded, kept: frozenset[str] = frozenset()) -> dict[str, by
     pictures = {s: str(made[f"{s}.svg"]) for s in named if f"{s}.svg" in made}
     made["index.html"] = html.document(named, pictures)
     others = [t for t in found if not sections(t)]
-    made["README.md"] = index.page(named, others, loaded.unreadable, kept | set(made))
+    made["README.md"] = index.page(named, others, loaded.unreadable, frozenset(made), kept)
     return {name: text if isinstance(text, bytes) else text.encode() for name, text in made.items()}
 
 

@@ -30,13 +30,17 @@ READING = f"""\
 
 
 def page(
-    named: dict[str, Table], others: list[Table], unreadable: dict[str, str], made: frozenset[str]
+    named: dict[str, Table],
+    others: list[Table],
+    unreadable: dict[str, str],
+    made: frozenset[str],
+    kept: frozenset[str],
 ) -> str:
     """The index: leaderboards by file name, other pages, tables of tasks without one, files left out."""
     parts = [MARK, "# Results", "Made from the records in `cells/` by `python -m attnbench report`."]
     if named:
         parts.append(_leaderboards(named))
-    parts.append(bullets(_others(made)))
+    parts.append(bullets(_others(made, kept)))
     parts += ["## How to read them", READING]
     if others:
         lines = [
@@ -49,7 +53,7 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def _others(made: frozenset[str]) -> list[str]:
+def _others(made: frozenset[str], kept: frozenset[str]) -> list[str]:
     """The pages beside the leaderboards."""
     surveys = ", ".join(f"[{name.lower()}](survey-{c}.md)" for c, name in surveying.NAMES.items())
     told = {
@@ -60,7 +64,9 @@ def _others(made: frozenset[str]) -> list[str]:
         "papers.csv": "[papers.csv](papers.csv): what papers say beside what we measured",
         "published.md": "[published.md](published.md): published costs, counted by each source's convention",
     }
-    return [text for name, text in told.items() if name in made]
+    others = sorted(name for name in kept - told.keys())
+    also = [f"Made by other commands: {', '.join(f'[{name}]({name})' for name in others)}"] if others else []
+    return [text for name, text in told.items() if name in made | kept] + also
 
 
 def _leaderboards(named: dict[str, Table]) -> str:

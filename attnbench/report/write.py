@@ -26,7 +26,8 @@ def write(results: Path) -> list[Path]:
         )
     for name, reason in loaded.unreadable.items():
         log.warning("%s is no record and is left out: %s", records.folder(results) / name, reason)
-    texts = files.contents(loaded, frozenset(page.name for page in results.glob("*.md")))
+    foreign = frozenset(page.name for page in results.glob("*.md") if not _generated(page))
+    texts = files.contents(loaded, foreign)
     _refuse_foreign(results, texts)
     _remove_stale(results, texts)
     for name, text in texts.items():
