@@ -219,12 +219,12 @@ class SecondOrderClassifier(Mechanism):
         self.taps = nn.ModuleList([Tap()])
 
     def g(self, x: Float[Tensor, "b c"]) -> Float[Tensor, "b t"]:
-        (tap,) = self.taps
-        if tap.seen is None:
+        last = self.taps[0].seen
+        if not isinstance(last, Tensor):
             raise UserError("gsop: its classifier was asked before the last stage has run")
-        if tap.seen.shape[2:] == (1, 1):
+        if last.shape[2:] == (1, 1):
             raise UserError("gsop: a last map of one position has no covariance to classify: larger images")
-        return self.pool(tap.seen)
+        return self.pool(last)
 
     def f(self, g: Float[Tensor, "b t"], x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:
         return self.classify(g.to(x.dtype))
