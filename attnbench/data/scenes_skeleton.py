@@ -31,9 +31,9 @@ REST = np.array(
     ]
 )
 LIMBS = {"left arm": 3, "right arm": 6, "left leg": 9}  # and the first of their three joints
-RAISED = np.array([[0, 0.0, 0.0], [0, 0.06, 0.1], [0, 0.12, 0.22]])  # of a limb's joints, at the most
+RAISED = np.array([[0, 0.05, 0.05], [0, 0.2, 0.15], [0, 0.4, 0.25]])  # of a limb's joints, at the most
 CLASSES = tuple(f"{a}, {b}" for a, b in itertools.permutations(LIMBS, 2))
-SWAY, NOISE = 0.03, 0.012
+SWAY, NOISE, SHIFT = 0.02, 0.01, 0.1
 LEAST_FRAMES = 12
 
 
@@ -60,7 +60,7 @@ def block(
     labels = rng.random((BLOCK // len(CLASSES), len(CLASSES))).argsort(1).ravel()
     joints = REST + gestures(rng, labels, frames) + _sway(rng, frames)
     joints = joints @ _turns(rng)[:, None] * rng.uniform(0.85, 1.15, (BLOCK, 1, 1, 1))
-    joints = joints + rng.uniform(-0.3, 0.3, (BLOCK, 1, 1, 3)) + NOISE * rng.standard_normal(joints.shape)
+    joints = joints + rng.uniform(-SHIFT, SHIFT, (BLOCK, 1, 1, 3)) + NOISE * rng.standard_normal(joints.shape)
     return (2 * (joints - REST.mean(0))).astype(np.float32), labels
 
 
