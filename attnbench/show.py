@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnbench.cell import Cell
 
-UNITS = {"top1": "%", "top5": "%", "ece": "%", "loss": " nats", "nll": " nats"}
+SHARES = ("top1", "top5", "ece", "sequence_accuracy", "symbol_accuracy", "rank1", "rank5", "map")
+UNITS = {**dict.fromkeys(SHARES, "%"), "loss": " nats", "nll": " nats"}
 
 
 def record_lines(record: dict[str, Any]) -> Iterator[str]:
