@@ -7,6 +7,7 @@ ratio to ours: above 1, ours is the faster one; within 5 % both count as equal. 
 tensors, parameters included.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -169,7 +170,9 @@ def write(rows: Sequence[dict[str, Any]], seconds: float) -> None:
     counts = ", ".join(f"{verdict}: {count}" for verdict, count in table.verdict.value_counts().items())
     where = (
         f"One thread of {provenance.processor()}; torch {versions['torch']}, timm {versions['timm']}; "
-        f"commit {code['commit']}{' with changes' if code['dirty'] else ''}; {seconds / 60:.0f} minutes. "
+        f"commit {code['commit']}{' with changes' if code['dirty'] else ''}; {seconds / 60:.0f} minutes, "
+        f"at a load average of {os.getloadavg()[1]:.1f} (well above 1, others worked beside it: caches and "
+        "memory were theirs too, and a ratio may be off by a tenth). "
         f"Rows: {counts}."
     )
     head = f"# Mechanisms: ours, the plain form, timm's\n\n{(__doc__ or '').strip()}\n\n{where}\n\n"
