@@ -22,8 +22,13 @@ $(READY): pyproject.toml constraints.txt
 	done; exit 1
 	touch $@
 
+ifeq ($(filter bench,$(MAKECMDGOALS)),)
 sweep: $(READY)  ## run the default experiment and write results/ (EXPERIMENT=name, ARGS="key=value ...")
 	$(RUN) -m attnbench sweep experiment=$(or $(EXPERIMENT),quick) $(ARGS)
+else
+sweep: bench
+	@:
+endif
 
 test: $(READY)  ## run the tests
 	$(RUN) -m pytest -n auto $(ARGS)
@@ -33,8 +38,8 @@ lint: $(READY)  ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(READY)  ## measure our speed: make bench, make bench mechanisms
-	$(RUN) -m attnbench bench $(or $(filter mechanisms loop,$(MAKECMDGOALS)),loop) $(ARGS)
+bench: $(READY)  ## measure our speed: make bench, make bench mechanisms, make bench sweep
+	$(RUN) -m attnbench bench $(or $(filter mechanisms loop sweep,$(MAKECMDGOALS)),loop) $(ARGS)
 
 mechanisms loop: bench
 	@:

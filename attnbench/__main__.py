@@ -24,7 +24,7 @@ attnbench {version}: which attention mechanism is worth its cost, on which backb
   python -m attnbench recommend backbone=NAME max_latency=+5%   what to take, or which cells are missing
   python -m attnbench cost KEY=VALUE ...                   one network's cost, part by part
   python -m attnbench list [KIND] [NAME]                   what can be asked for
-  python -m attnbench bench loop|mechanisms                our speed against the plain form
+  python -m attnbench bench loop|mechanisms|sweep          our speed against the plain form
 
 Choices
 {choices}
@@ -240,7 +240,7 @@ def _cost(words: list[str], flags: list[str]) -> int:
 def _bench(words: list[str], flags: list[str]) -> int:
     from importlib import import_module
 
-    known = ("loop", "mechanisms")
+    known = ("loop", "mechanisms", "sweep")
     kind, *rest = words or ["loop"]
     if kind not in known:
         raise unknown("bench", kind, known)

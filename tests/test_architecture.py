@@ -15,7 +15,7 @@ FILES = {
     ".".join(("attnbench", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in PACKAGE.rglob("*.py")
 }
 ONLY = {  # package -> the modules that may import it
-    "hydra": ["attnbench.compose"],
+    "hydra": ["attnbench.compose", "attnbench.bench.multirun"],
     "wandb": ["attnbench.track"],
     "submitit": ["attnbench.sweep.slurm"],
     "ray": ["attnbench.sweep.ray"],

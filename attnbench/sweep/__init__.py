@@ -12,7 +12,7 @@ from attnbench.sweep.board import Board
 from attnbench.sweep.events import Work
 from attnbench.sweep.executors import EXECUTORS
 from attnbench.sweep.plan import Plan
-from attnbench.sweep.seats import seats
+from attnbench.sweep.seats import environments
 from attnbench.sweep.stop import on_signals
 
 CLUSTER_JOBS = 16  # at a time, where nothing else is said
@@ -50,5 +50,5 @@ def workers(launch: Launch, cells: int) -> int:
     if launch.executor == "inline":
         return 1
     if launch.executor == "processes":
-        return len(seats(launch, cells))
+        return len(environments(launch, cells))
     return min((launch.jobs or CLUSTER_JOBS) * (launch.per_job or 1), max(cells, 1))

@@ -18,7 +18,7 @@ from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Unwritable
 from attnbench.sweep.events import AGAIN_S, Event, Hear, Tell, Waiting, Work
-from attnbench.sweep.seats import seats
+from attnbench.sweep.seats import environments
 
 COMMAND = [sys.executable, "-m", "attnbench.sweep.worker"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -40,7 +40,7 @@ class Pool:
 
     def run(self, hear: Hear) -> None:
         """Tell all events until every cell has ended, or all workers have stopped."""
-        places = seats(self.work.launch, len(self.work.cells))
+        places = environments(self.work.launch, len(self.work.cells))
         self.work.stop.tell.append(self._ask)
         for number, environment in enumerate(places, start=1):
             threading.Thread(target=self._serve, args=(str(number), environment), daemon=True).start()

@@ -28,7 +28,7 @@ def cores() -> int:
     return min(allowed, int(given or allowed))
 
 
-def seats(launch: Launch, cells: int) -> list[dict[str, str]]:
+def environments(launch: Launch, cells: int) -> list[dict[str, str]]:
     """The environment of each worker: threads divided, GPUs in turn, several to a GPU where asked for."""
     devices = accelerators()
     usual = max(len(devices) // launch.processes, 1) * launch.per_gpu if devices else cores()
