@@ -122,7 +122,7 @@ def test_a_cell_that_never_fits_says_so_with_its_traceback(tmp_path, monkeypatch
 def test_gradients_of_parts_add_up_to_those_of_the_batch():
     def step(micro: int | None) -> dict[str, torch.Tensor]:
         config = Config()
-        config.recipe.optimizer.momentum = 0.0
+        config.recipe.optimizer.name, config.recipe.optimizer.momentum = "momentum", 0.0
         config.hardware.micro_batch = micro
         torch.manual_seed(0)
         network = nn.Sequential(nn.Flatten(), nn.Linear(48, 10))
