@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_what_a_worker_says_is_heard_and_every_cell_ends(tmp_path, monkeypatch):
     assert [e.state for e in events].count("running") == 3
     assert sorted(e.reason for e in events if e.state == "refused") == ["eca", "none", "se"]
     assert {e.worker for e in events} <= {"1", "2"}
+
+
+def test_processes_forked_while_a_worker_listens_come_to_their_end():
+    code = (
+        "import multiprocessing, threading\n"
+        "from attnbench.sweep.worker import _orders\n"
+        "orders = _orders([], threading.Event())\n"
+        "next(orders)\n"  # from here on a thread waits for the next
+        "one = multiprocessing.get_context('fork').Process(target=int)\n"
+        "one.start(); one.join(20); print(one.exitcode, flush=True); one.kill()\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdin and worker.stdout
+    worker.stdin.write("{}\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline().strip() == "0"
+    worker.communicate()
 
 
 def test_a_worker_that_will_not_stop_is_killed_in_time(tmp_path, monkeypatch):

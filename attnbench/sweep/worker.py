@@ -86,9 +86,12 @@ def _orders(files: list[str], asked: threading.Event) -> Iterator[dict[str, Any]
         yield from (json.loads(Path(file).read_text()) for file in files)
         return
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # Processes forked from here close their sys.stdin first: for ever, if its lock is held by who reads it.
+    arriving = os.fdopen(os.dup(sys.stdin.fileno()))
+    sys.stdin = open(os.devnull)
 
     def listen() -> None:
-        for line in sys.stdin:
+        for line in arriving:
             lines.put(line)
         asked.set()
         lines.put("")
