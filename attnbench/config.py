@@ -56,8 +56,9 @@ class Site:
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        hows = ("after", "before", "instead", "head")
-        return replace(self, **{how: [prefix + p for p in getattr(self, how)] for how in hows})
+        every = (self.after, self.before, self.instead, self.head)
+        after, before, instead, head = ([prefix + p for p in patterns] for patterns in every)
+        return replace(self, after=after, before=before, instead=instead, head=head)
 
 
 @dataclass
