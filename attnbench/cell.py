@@ -143,7 +143,7 @@ def settled(settings: Any) -> dict[str, Any]:
     left out, so that the cells that were run before it stay the same cells.
     """
     plain: dict[str, Any] = {}
-    for name, neutral, whole in _settings(type(settings)):
+    for name, neutral, whole in _settings(settings.__class__):
         value = getattr(settings, name)
         if value == neutral:
             continue

@@ -1,7 +1,5 @@
 """Hydra's own multirun over cells, for comparison: one process, a cell after another, composed by Hydra."""
 
-import sys
-
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -30,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -38,7 +38,7 @@ COLUMNS = ("way", "cells", "seconds", "cells_per_minute", "sweep_is_faster")
 def main(arguments: Sequence[str]) -> int:
     """Measure and write results/sweep-speed.md; takes cells=N, jobs=N, single=N and settings of the cells.
 
-    `single` is the number of cells that the slow ways run (default: all); their pace is given per cell.
+    `single` is the number of cells that get a process each (default: all).
     """
     own, words = _own(arguments)
     count, jobs, single = own["cells"], own["jobs"], own["single"] or own["cells"]
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         overhead = _overhead(place / "sweep", rows[0]["seconds"], jobs)
         seconds = _each(place / "each", single, words)
         rows.append(_row("one process a cell", single, seconds))
-        rows.append(_row("Hydra's multirun", single, _multirun(place / "multirun", single, words)))
+        rows.append(_row("Hydra's multirun", count, _multirun(place / "multirun", count, words)))
     for row in rows:
         row["sweep_is_faster"] = f"{rows[0]['cells_per_minute'] / row['cells_per_minute']:.2f}"
     for row in rows:
