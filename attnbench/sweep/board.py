@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from attnbench import records
+from attnbench.report.load import number
+from attnbench.report.metrics import headline
 from attnbench.sweep.book import Book, Entry
 from attnbench.sweep.events import Event
 from attnbench.sweep.pace import Likeness, likeness, span
@@ -176,6 +178,6 @@ def progress(known: Mapping[str, Any], share: float) -> str:
 def _headline(record: records.Record) -> str:
     """A finished record in a few words."""
     seconds = f"{record['provenance']['wall_s']:.0f} s"
-    test = (record.get("metrics") or {}).get("test") or {}
-    name = next(iter(sorted(test, key=lambda k: k != "top1")), None)
-    return f"test {name} {test[name]:.2f}, {seconds}" if name else seconds
+    metric = headline(record["cell"]["task"])
+    value = metric and number(record, "metrics", "test", metric.key)
+    return seconds if metric is None or value is None else f"test {metric.name} {value:.2f}, {seconds}"

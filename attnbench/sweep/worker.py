@@ -88,7 +88,7 @@ def _orders(files: list[str], asked: threading.Event) -> Iterator[dict[str, Any]
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     # Processes forked from here close their sys.stdin first: for ever, if its lock is held by who reads it.
     arriving = os.fdopen(os.dup(sys.stdin.fileno()))
-    sys.stdin = open(os.devnull)
+    sys.stdin = open(os.devnull)  # noqa: SIM115
 
     def listen() -> None:
         for line in arriving:
