@@ -30,8 +30,8 @@ sweep: bench
 	@:
 endif
 
-test: $(READY)  ## run the tests
-	$(RUN) -m pytest -n auto $(ARGS)
+test: $(READY)  ## run the tests (ARGS="-m slow": the slowest; ARGS="-n 0 -m slurm": on a Slurm of its own)
+	$(RUN) -m pytest -n auto -m "not slow and not slurm" $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from attnbench.errors import UserError
 from attnbench.tasks._confusion import Meter, boundary_f1, edges, grow
@@ -73,6 +74,23 @@ def test_equal_to_a_loop_over_random_labels():
         ious.append(100 * (truth & given).sum() / (truth | given).sum())
     assert result["miou"] == pytest.approx(np.mean(ious))
     assert [result[f"iou_{n}"] for n in "abcdefg"] == pytest.approx(ious)
+
+
+@pytest.mark.parametrize("classes", [2, 11, 150])
+def test_equal_to_torchmetrics_on_random_labels(classes):
+    drawn = torch.Generator().manual_seed(classes)
+    labels = torch.randint(classes, (3, 33, 47), generator=drawn)
+    logits = torch.randn(3, classes, 33, 47, generator=drawn) + F.one_hot(labels, classes).permute(0, 3, 1, 2)
+    labels[torch.rand(labels.shape, generator=drawn) < 0.1] = 255
+    meter = Meter([str(c) for c in range(classes)], 255, torch.device("cpu"), {})
+    meter.update(logits, labels)
+    ours, kept, predicted = meter.compute(), labels != 255, logits.argmax(1)
+    among = {"num_classes": classes, "average": "none"}
+    theirs = multiclass_jaccard_index(predicted[kept], labels[kept], **among)
+    recall = multiclass_accuracy(predicted[kept], labels[kept], **among)
+    assert [ours[f"iou_{c}"] for c in range(classes)] == pytest.approx((100 * theirs).tolist(), rel=1e-5)
+    assert ours["miou"] == pytest.approx(100 * float(theirs.mean()), rel=1e-5)
+    assert ours["mean_accuracy"] == pytest.approx(100 * float(recall.mean()), rel=1e-5)
 
 
 def test_batches_and_processes_add_up():
