@@ -20,6 +20,7 @@ from attnbench.mechanisms import entry, load
 from attnbench.mechanisms.base import Mechanism, Place
 from attnbench.sites import Spot, observe
 
+CONVOLUTION = "conv"  # the site of mechanisms that stand instead of a convolution
 STREAM = 0x67726166  # parts the mechanisms' random numbers from those of a backbone of the same seed
 
 
@@ -153,6 +154,7 @@ def _build(cls: type[Mechanism], options: Mapping[str, Any], where: list[Place])
     shared: dict[Hashable, Mechanism] = {}
     built = []
     for place in where:
+        _check_role(cls, place)
         try:
             key = cls.share(place, **options)
             module = shared.get(key) if key is not None else None
@@ -163,6 +165,13 @@ def _build(cls: type[Mechanism], options: Mapping[str, Any], where: list[Place])
             shared[key] = module
         built.append(module)
     return built
+
+
+def _check_role(cls: type[Mechanism], place: Place) -> None:
+    """Raise `Impossible` where what weighs a map would stand instead of the convolution that makes it."""
+    sites = (cls.card.site,) if isinstance(cls.card.site, str) else cls.card.site
+    if isinstance(place.replaces, nn.Conv2d) and CONVOLUTION not in sites:
+        raise Impossible(f"{place.name}: {cls.__name__} stands beside a convolution, not instead of one")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Scale(Mechanism):
 class GatedConv(Mechanism):
     """Stands instead of a convolution: one of the same kind, times a gate of its own input."""
 
-    card = SE.card
+    card = replace(SE.card, site="conv")
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()

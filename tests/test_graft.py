@@ -119,6 +119,17 @@ def test_instead_takes_the_modules_place_and_learns_what_it_was() -> None:
     assert not any(module is stood for module in model.modules())
 
 
+@pytest.mark.parametrize("name", ["se", "gsop", "fca", "non_local", "vit"])
+def test_what_weighs_a_map_stands_instead_of_no_convolution(name: str) -> None:
+    model = network("resnet18")
+    before = dict(model.named_modules())
+    with pytest.raises(
+        Impossible, match="layer1.0.conv2: .* stands beside a convolution, not instead of one"
+    ):
+        graft(model, name, {}, RESNET18.sites["conv"], IMAGE)
+    assert dict(model.named_modules()) == before
+
+
 def test_a_replaced_convolution_of_stride_two_counts_by_its_output() -> None:
     model = network("resnet50")
     first = places(model, backbone("resnet50").sites["conv"], IMAGE)[3]
