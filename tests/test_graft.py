@@ -124,7 +124,7 @@ def test_what_weighs_a_map_stands_instead_of_no_convolution(name: str) -> None:
     model = network("resnet18")
     before = dict(model.named_modules())
     with pytest.raises(
-        Impossible, match="layer1.0.conv2: .* stands beside a convolution, not instead of one"
+        Impossible, match=r"layer1\.0\.conv2: \w+ stands beside a convolution, not instead of one"
     ):
         graft(model, name, {}, RESNET18.sites["conv"], IMAGE)
     assert dict(model.named_modules()) == before
