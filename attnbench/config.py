@@ -90,7 +90,7 @@ class Data:
     train: int | None = None  # images to use of each split; null: all
     val: int | None = None
     test: int | None = None
-    # Frames of a clip or skeleton, a skeleton's joints, labels of the longest sequence; null: the set's usual.
+    # Frames of clips and skeletons, joints of skeletons, labels of sequences at most; null: the set's usual.
     frames: int | None = field(default=None, metadata={"neutral": None})
     joints: int | None = field(default=None, metadata={"neutral": None})
     length: int | None = field(default=None, metadata={"neutral": None})
@@ -114,7 +114,7 @@ class Augment:
     crop: str = "pad"
     padding: int = 4  # px, for crop=pad
     scale: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the area, for crop=resized
-    # For crop=scaled: lowest and highest scale, and height and width of what is cut out, px (empty: the data's)
+    # For crop=scaled: lowest and highest scale; height and width of what is cut out, px (empty: the data's)
     resize: list[float] = field(default_factory=lambda: [0.5, 2.0], metadata={"neutral": [0.5, 2.0]})
     crop_size: list[int] = field(default_factory=list, metadata={"neutral": []})
     # Of images with masks: brightness, contrast and saturation change by up to this share, the hue by up to a
@@ -135,7 +135,7 @@ class Optimizer:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     filter_bias_and_bn: bool = False  # leave biases and norms out of weight decay
-    head_lr: float = field(default=1.0, metadata={"neutral": 1.0})  # factor on lr outside of the task's encoder
+    head_lr: float = field(default=1.0, metadata={"neutral": 1.0})  # factor on lr outside the task's encoder
 
 
 @dataclass

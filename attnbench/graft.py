@@ -169,8 +169,10 @@ def _build(cls: type[Mechanism], options: Mapping[str, Any], where: list[Place])
 
 def _check_role(cls: type[Mechanism], place: Place) -> None:
     """Raise `Impossible` where what weighs a map would stand instead of the convolution that makes it."""
+    if not isinstance(place.replaces, nn.Conv2d):
+        return
     sites = (cls.card.site,) if isinstance(cls.card.site, str) else cls.card.site
-    if isinstance(place.replaces, nn.Conv2d) and CONVOLUTION not in sites:
+    if CONVOLUTION not in sites:
         raise Impossible(f"{place.name}: {cls.__name__} stands beside a convolution, not instead of one")
 
 

@@ -234,7 +234,7 @@ def test_clip_mechanisms_see_frames_in_order():
     [
         ("se", "head", "clips arrive there; SE reads maps"),
         ("gltr", "residual", "head"),
-        ("tam", "conv", "maps arrive there; TAM reads clips"),
+        ("tam", "conv", "TAM stands beside a convolution"),
     ],
 )
 def test_what_cannot_stand_there_is_impossible(attn: str, site: str, message: str):

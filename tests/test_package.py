@@ -27,7 +27,7 @@ def test_a_wheel_carries_conf_and_experiments(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert "2 cells: 0 done, 2 to do" in done.stdout
+    assert "2 cells: 0 done, 2 to run" in done.stdout
 
 
 def test_the_readmes_mechanism_and_its_reference_agree():

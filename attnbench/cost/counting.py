@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.cost.copies import copied
+from attnbench.copies import copied
 from attnbench.cost.dispatch import Watch, watching
 from attnbench.cost.work import Work
 from attnbench.errors import UserError
@@ -36,7 +36,7 @@ def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -
 
 def parts_of(model: nn.Module) -> dict[str, str]:
     """The modules whose share is told apart, by the part's name, without those that the network lacks."""
-    named = getattr(model, "parts", {})
+    named = getattr(model, "told_apart", {})
     return {part: name for part, name in named.items() if getattr(model, name, None) is not None}
 
 

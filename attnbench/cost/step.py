@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.config import Precision
-from attnbench.cost.copies import copied
+from attnbench.copies import copied
 from attnbench.errors import Impossible, UserError
 
 MODES = ("eager", "compile", "cuda_graph")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from attnbench.cost.copies import copied
+from attnbench.copies import copied
 from attnbench.cost.rules import RULES
 from attnbench.cost.work import Call, Spec, Work, plain
 

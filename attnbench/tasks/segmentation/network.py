@@ -39,7 +39,10 @@ class Segmenter(nn.Module):
     alone, unless the head's attribute `guided` says that it needs those logits.
     """
 
-    parts: ClassVar[Mapping[str, str]] = {"head": "head", "auxiliary": "auxiliary"}  # with costs of their own
+    told_apart: ClassVar[Mapping[str, str]] = {
+        "head": "head",
+        "auxiliary": "auxiliary",
+    }  # part -> module
 
     def __init__(self, encoder: nn.Module, head: nn.Module, auxiliary: nn.Module | None) -> None:
         super().__init__()
