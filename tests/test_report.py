@@ -276,6 +276,27 @@ def test_conditions_name_what_is_constant_and_what_is_mixed(tmp_path: Path) -> N
     assert reported(tmp_path / "same", record("none", 0, 60.0)).count("mixed") == 0
 
 
+def test_tables_of_one_question_are_told_apart_by_their_settings_alone(tmp_path: Path) -> None:
+    def with_decoder(decoder: str) -> dict[str, Any]:
+        options = {"decoder": decoder, "output_stride": 16, "ohem": None}
+        task = {"name": "seg", "options": options, "sites": {decoder: "somewhere"}}
+        return record("none", 0, 40.0, config__task=task, config__data__width=160, table=f"of {decoder}")
+
+    report.write(put(tmp_path, with_decoder("fcn"), with_decoder("unet")))
+    index = page(tmp_path, "README")
+    assert "recipe short, task.options.decoder=fcn, cpu" in index
+    assert "recipe short, task.options.decoder=unet, cpu" in index
+    pages = [file.read_text() for file in sorted(tmp_path.glob("cls-cifar10-*.md"))]
+    assert ["- Task: cls, decoder=fcn, output_stride=16\n" in text for text in pages].count(True) == 1
+    assert all("- Data: cifar10, 32x160 px, " in text for text in pages)
+
+
+def test_conditions_of_joints_say_how_many_and_how_long(tmp_path: Path) -> None:
+    joints = {"name": "sbu", "size": 3, "frames": 32, "joints": 30}
+    text = reported(tmp_path, record("none", 0, 40.0, config__data=joints))
+    assert "- Data: cifar10, frames 32, joints 30, " in text
+
+
 def test_costs_alone_have_a_table_by_backbone_and_input(tmp_path: Path) -> None:
     report.write(put(tmp_path, record("none", 0, None), record("se", 0, None)))
     text = page(tmp_path, "profile-resnet50-224")

@@ -63,10 +63,13 @@ def drive(folder: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([*command, *folders], stdout=out, stderr=subprocess.STDOUT, text=True)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
+def until(true: Callable[[], object], what: str, folder: Path, driver: "subprocess.Popen[str]") -> None:
+    """Wait for what a sweep in a folder is about to do, and say what it printed if that cannot come."""
+    deadline = time.monotonic() + 180
     while not true():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        said = (folder / "out.txt").read_text()
+        assert driver.poll() in (None, 130), f"the sweep ended before {what}: {said}"
+        assert time.monotonic() < deadline, f"waited in vain until {what}: {said}"
         time.sleep(0.2)
 
 
@@ -110,7 +113,7 @@ def lose(node: str) -> int:
 def test_a_sweep_outlives_the_loss_of_a_job_and_of_a_node(slurm, tmp_path):
     words = ["attn=none,se,eca", "seed=0,1", "recipe.epochs=60", "launch.jobs=3", "launch.chunk=2"]
     driver = drive(tmp_path, *words)
-    until(lambda: len(states(tmp_path)) >= 2, "two cells run")
+    until(lambda: len(states(tmp_path)) >= 2, "two cells run", tmp_path, driver)
     subprocess.run(["scancel", next(iter(jobs(tmp_path)))], check=True)
     running = subprocess.run(
         ["squeue", "--noheader", "--states=running", "--format=%N"], capture_output=True, text=True
@@ -123,7 +126,7 @@ def test_a_sweep_outlives_the_loss_of_a_job_and_of_a_node(slurm, tmp_path):
 def test_a_preempted_job_is_queued_again_and_a_new_driver_finds_it(slurm, tmp_path):
     words = ["attn=none,se", "recipe.epochs=80", "launch.jobs=2", "launch.chunk=1"]
     driver = drive(tmp_path, *words)
-    until(lambda: len(states(tmp_path)) == 2, "both cells run")
+    until(lambda: len(states(tmp_path)) == 2, "both cells run", tmp_path, driver)
     driver.kill()
     driver.wait()
     submitted = sorted((tmp_path / "runs" / "sweeps" / "slurm").glob("*_submitted.pkl"))
@@ -140,12 +143,12 @@ def test_a_preempted_job_is_queued_again_and_a_new_driver_finds_it(slurm, tmp_pa
 def test_an_interrupted_driver_ends_its_jobs_and_several_processes_train_a_cell(slurm, tmp_path):
     words = ["attn=none", "recipe.epochs=60", "launch.jobs=1", "launch.processes=2"]
     driver = drive(tmp_path, *words)
-    until(lambda: states(tmp_path), "the cell runs")
+    until(lambda: states(tmp_path), "the cell runs", tmp_path, driver)
     driver.send_signal(signal.SIGINT)
     started = time.monotonic()
     assert driver.wait(60) == 130
     assert time.monotonic() - started < 10  # 5 s where nothing else runs
-    until(lambda: not states(tmp_path), "its job has ended")
+    until(lambda: not states(tmp_path), "its job has ended", tmp_path, driver)
     assert drive(tmp_path, *words).wait(300) == 0, (tmp_path / "out.txt").read_text()
     check(tmp_path, 1)
     assert records.read(tmp_path)[0][0]["provenance"]["processes"] == 2

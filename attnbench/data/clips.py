@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from attnbench.config import Data
 from attnbench.data.augment import Pixels
 from attnbench.data.order import Plan
-from attnbench.data.split import Dataset, Resident
+from attnbench.data.split import Dataset, Resident, gathered
 
 
 def stacked(data: Data, frames: int) -> Data:
@@ -49,18 +48,4 @@ Part = tuple[UInt8[np.ndarray, "n t h w c"], Int[np.ndarray, " n"]]
 def resident_clips(classes: list[str], parts: dict[str, Part], data: Data, device: torch.device) -> Dataset:
     """A data set of (clips, targets) for each of train, val and test, put on the device."""
     splits = {name: Clips(clips, targets, data, device) for name, (clips, targets) in parts.items()}
-    return Dataset(
-        classes,
-        splits["train"],
-        splits["val"],
-        splits["test"],
-        checksum(*(a for p in parts.values() for a in p)),
-    )
-
-
-def checksum(*arrays: np.ndarray) -> str:
-    """A short sha256 of the arrays' content."""
-    digest = sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
+    return gathered(classes, splits, [array for part in parts.values() for array in part])

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from attnbench.config import Data
 from attnbench.data.augment import Pixels
-from attnbench.data.clips import checksum
 from attnbench.data.order import Plan
-from attnbench.data.split import Dataset, Split
+from attnbench.data.split import Dataset, Split, gathered
 
 Part = tuple[Float[np.ndarray, "n t joints 3"], Int[np.ndarray, " n"]]
 
@@ -38,10 +37,4 @@ def resident_skeletons(
 ) -> Dataset:
     """A data set of (sequences, labels) for each of train, val and test, put on the device."""
     splits = {name: Skeletons(joints, labels, data, device) for name, (joints, labels) in parts.items()}
-    return Dataset(
-        classes,
-        splits["train"],
-        splits["val"],
-        splits["test"],
-        checksum(*(a for p in parts.values() for a in p)),
-    )
+    return gathered(classes, splits, [array for part in parts.values() for array in part])

@@ -1,7 +1,7 @@
 """What every data set is to the rest: three splits that hand out batches on the device."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -125,10 +125,15 @@ def resident(
     classes: list[str], parts: dict[str, tuple[np.ndarray, np.ndarray]], data: Data, device: torch.device
 ) -> Dataset:
     """A data set of (images, labels) for each of train, val and test, put on the device."""
-    digest = sha256()
-    for images, labels in parts.values():
-        digest.update(np.ascontiguousarray(images).data)
-        digest.update(np.ascontiguousarray(labels, np.int64).data)
     pixels = Pixels(data, device)
     splits = {name: Resident(images, labels, pixels, device) for name, (images, labels) in parts.items()}
+    arrays = [array for images, labels in parts.values() for array in (images, np.asarray(labels, np.int64))]
+    return gathered(classes, splits, arrays)
+
+
+def gathered(classes: list[str], splits: Mapping[str, Split], arrays: list[np.ndarray]) -> Dataset:
+    """The splits train, val and test as a data set, with a checksum of the arrays that they hold."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return Dataset(classes, splits["train"], splits["val"], splits["test"], digest.hexdigest()[:16])

@@ -7,7 +7,10 @@ from attnbench.records import Record
 from attnbench.report.load import at, distinct
 from attnbench.report.rows import Table
 
+OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
 VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # within a table
+OFF = ("", "0", "0.0", "False", "None", "[]", "[1.0]", "no", "none")  # values of what is not used
+TOLD_OF_TASKS = ("head", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip")
 SHORT = 10  # digits of a commit
 TOLD = (  # the settings of a recipe that its line tells, where they are on; the records have all
     *(
@@ -27,6 +30,7 @@ def conditions(table: Table) -> list[tuple[str, str]]:
     """What is constant in a table, or the list of what is not, as (heading, text)."""
     records = table.records
     said = [
+        ("Task", _task(records)),
         ("Data", _data(records)),
         ("Backbone", _backbone(records)),
         ("Recipe", _recipe(records)),
@@ -51,7 +55,11 @@ def differing(table: Table, others: list[Table]) -> str:
 
 def _config(table: Table) -> dict[str, Any]:
     config = next((c for r in table.records if isinstance(c := r.get("config"), dict)), {})
-    return {k: v for k, v in config.items() if k not in VARIES}
+    parts = {k: v for k, v in config.items() if k not in VARIES}
+    for part in ("task", "backbone"):
+        if isinstance(parts.get(part), dict):
+            parts[part] = {k: v for k, v in parts[part].items() if k not in OPEN}
+    return parts
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -62,13 +70,28 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+def _task(records: list[Record]) -> str:
+    """The task's options that are on."""
+    found = {key: _setting(records, "task", "options", key) for key in TOLD_OF_TASKS}
+    settings = [f"{key}={value}" for key, value in found.items() if value not in OFF]
+    return ", ".join([*distinct(records, "cell", "task"), *settings]) if settings else ""
+
+
 def _data(records: list[Record]) -> str:
     if not (name := distinct(records, "cell", "data")):
         return ""
     sizes = [f"{split} {n}" for split in ("train", "val", "test") if (n := _setting(records, "data", split))]
-    parts = [*name, *(f"{s} px" for s in distinct(records, "config", "data", "size")), *sizes]
+    parts = [*name, *_shape(records), *sizes]
     checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
     return ", ".join([*parts, checksum] if checksum else parts)
+
+
+def _shape(records: list[Record]) -> list[str]:
+    """Height and width of images, frames of clips, joints of skeletons, labels of sequences at most."""
+    found = {key: _setting(records, "data", key) for key in ("frames", "joints", "length")}
+    sides = [_setting(records, "data", key) for key in ("size", "width") if not found["joints"]]
+    pixels = [f"{'x'.join(filter(None, sides))} px"] if any(sides) else []
+    return [*pixels, *(f"{key} {value}" for key, value in found.items() if value)]
 
 
 def _backbone(records: list[Record]) -> str:
@@ -85,10 +108,9 @@ def _backbone(records: list[Record]) -> str:
 def _recipe(records: list[Record]) -> str:
     """The recipe's name, then its main settings as the command line would take them."""
     names = distinct(records, "cell", "recipe")
-    off = ("", "0", "0.0", "False", "no", "none")
     kinds = _unlike(records, "config", "recipe")
     found = {key: _setting(kinds, "recipe", *key.split(".")) for key in TOLD}
-    settings = [f"{key}={value}" for key, value in found.items() if value not in off]
+    settings = [f"{key}={value}" for key, value in found.items() if value not in OFF]
     return ": ".join([*names, ", ".join(settings)]) if names and settings else ", ".join(names)
 
 

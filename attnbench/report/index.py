@@ -78,6 +78,7 @@ def _leaderboards(named: dict[str, Table]) -> str:
         seeds = {r["cell"]["seed"] for r in table.records}
         links = f"[table]({stem}.md), [CSV]({stem}.csv), [LaTeX]({stem}.tex)"
         lines.append([plain(question(table)), plain(under), str(len(table.rows)), str(len(seeds)), links])
+    lines.sort(key=lambda line: line[:2])
     headings = ["question", "conditions", "rows", "seeds", "leaderboard"]
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]
     return aligned(headings, lines, [True, True, False, False, True])

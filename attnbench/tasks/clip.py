@@ -1,7 +1,6 @@
 """Clips: one label for several frames in order."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from attnbench.config import Config
 from attnbench.tasks import cls
@@ -23,6 +22,3 @@ class Task(cls.Task):
     def network(self) -> nn.Module:
         data = self.config.data
         return Clips(self.config.backbone, data.image, self.head, data.classes, self.retrieves)
-
-    def predict(self, network: nn.Module, inputs: Float[Tensor, "b t c h w"]) -> Tensor:
-        return network(inputs)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import backbones
+from attnbench import backbones, tasks
 from attnbench.config import Config
 
 BINS = 15  # of confidence, for the calibration error
@@ -28,7 +28,7 @@ class Task:
     def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         return (images,)
 
-    def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         return network(inputs)
 
     def loss(self, outputs: Float[Tensor, "b k"], targets: Tensor) -> Float[Tensor, ""]:
@@ -36,7 +36,7 @@ class Task:
         smoothing = self.config.recipe.label_smoothing if targets.ndim == 1 else 0.0
         return F.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
 
-    def meter(self, device: torch.device) -> "Meter":
+    def meter(self, device: torch.device) -> tasks.Meter:
         return Meter(self.config.recipe.label_smoothing, device)
 
 

@@ -24,7 +24,7 @@ class Task(clip.Task):
     def predict(self, network: nn.Module, inputs: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return network.embed(inputs)  # type: ignore[operator]
 
-    def meter(self, device: torch.device) -> "Meter":  # type: ignore[override]
+    def meter(self, device: torch.device) -> "Meter":
         if dist.is_initialized() and dist.get_world_size() > 1:
             raise UserError("task=retrieval compares all clips with each other: run it in one process")
         return Meter(device)

@@ -7,20 +7,19 @@ from torch import Tensor, nn
 
 from attnbench.config import Config
 from attnbench.errors import UserError
+from attnbench.tasks import cls
 from attnbench.tasks._decoder import Reader, Whole
 
 AFTER = -100  # in targets, after the end symbol
 
 
-class Task:
+class Task(cls.Task):
     """Cross-entropy at every step up to the end symbol, which is the last class."""
 
     headline = "sequence_accuracy"
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.shape: tuple[int, ...] = config.data.image
-        self.cost_shape: tuple[int, ...] = config.cost_image
+        super().__init__(config)
         if config.data.length is None:
             raise UserError(
                 f"task=sequence: data.length=N, the labels of '{config.data.name}' at most, is missing"
@@ -35,11 +34,6 @@ class Task:
 
     def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         return images, targets
-
-    def predict(
-        self, network: nn.Module, inputs: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, "b steps classes"]:
-        return network(inputs)
 
     def loss(
         self, outputs: Float[Tensor, "b steps classes"], targets: Int[Tensor, "b steps"]

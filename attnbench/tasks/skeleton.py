@@ -1,7 +1,6 @@
 """Skeletons: one label for the way that joints move."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from attnbench import backbones
 from attnbench.config import Config
@@ -25,6 +24,3 @@ class Task(cls.Task):
         frames, joints, coordinates = self.shape
         flat = (joints * coordinates, frames, 1)
         return backbones.build(self.config.backbone, self.config.data.classes, flat)
-
-    def predict(self, network: nn.Module, inputs: Float[Tensor, "b t j c"]) -> Float[Tensor, "b k"]:
-        return network(inputs)
