@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attnbench.config import Layout, Site
 from attnbench.copies import copied
-from attnbench.errors import UserError, near
+from attnbench.errors import Impossible, UserError, near
 from attnbench.mechanisms.base import Place
 
 COUNTED = re.compile(r"([A-Za-z_]*)-(\d+)")  # -1, layer-2: counted from the end among numbered siblings
@@ -37,12 +37,13 @@ def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
     `image` is the input's shape: (channels, height, width), of a clip (frames, channels, height, width), of a
     skeleton (frames, joints, coordinates).
 
-    Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map.
+    Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map, and
+    `Impossible` where it names what the task has cut off from the network.
     """
     named = _named(model, site)
     seen = _dry_run(model, named, image)
     if missing := [name for _, name in named if name not in seen]:
-        raise UserError(f"{missing[0]}: never runs on an image of {_text(image)}, so nothing can stand there")
+        raise _idle(model, missing[0], image)
     stages: dict[Shape, int] = {}
     spots = []
     for name, (arrives, leaves) in seen.items():
@@ -131,6 +132,13 @@ def _runs(model: nn.Module, name: str, how: str) -> str:
 
 
 # The dry run
+
+
+def _idle(model: nn.Module, name: str, image: tuple[int, ...]) -> Exception:
+    """Why nothing can stand at what did not run."""
+    if isinstance(model.get_submodule(name), nn.Identity):  # what timm leaves of a head that it takes off
+        return Impossible(f"{name}: this task's network ends before it, so nothing can stand there")
+    return UserError(f"{name}: never runs on an image of {_text(image)}, so nothing can stand there")
 
 
 def _dry_run(

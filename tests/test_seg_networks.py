@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from attnbench.errors import Impossible, UserError
 from attnbench.graft import graft, mechanisms
 from attnbench.mechanisms import entries, load
 from attnbench.mechanisms.base import Place
-from attnbench.run import build
+from attnbench.run import build, run
 from attnbench.sweep.experiment import cell
 from attnbench.tasks import segmentation
 from attnbench.tasks.segmentation.decoders import AtrousPooling, Head, PyramidPooling, plain
@@ -273,6 +274,28 @@ def test_the_papers_site_is_the_first_that_the_network_has(words: list[str], sit
 def test_the_backbones_sites_are_found_in_the_encoder() -> None:
     assert len(mechanisms(network("attn=se", "site=residual").encoder)) == 3
     assert len(mechanisms(network("attn=se", "site=residual"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "attn", "site", "absent"),
+    [("mobilenetv2_100", "gct", "every_conv", "conv_head"), ("resnet18", "gsop", "net2", "fc")],
+)
+@pytest.mark.parametrize("task", ["seg", "seg_unet"])
+def test_what_the_encoder_has_lost_with_its_classifier_takes_no_attention(
+    name: str, attn: str, site: str, absent: str, task: str
+) -> None:
+    here = seg(f"backbone={name}", f"attn={attn}", f"site={site}", task=f"{task}_profile")
+    said = f"encoder.{absent}: this task's network ends before it"
+    with torch.device("meta"), pytest.raises(Impossible, match=said):
+        build(here)
+
+
+def test_a_sweep_skips_it_and_says_why(tmp_path: Path) -> None:
+    folders = [f"results={tmp_path / 'results'}", f"runs={tmp_path / 'runs'}"]
+    words = ["backbone=mobilenetv2_100", "attn=gct", "site=every_conv", *folders]
+    record = run(seg(*words, task="seg_profile"))
+    assert record["status"] == "skipped"
+    assert "conv_head: this task's network ends before it" in record["reason"]
 
 
 # Losses of mechanisms
