@@ -36,7 +36,7 @@ def compare(words: Sequence[str]) -> Iterator[str]:
         yield from _nothing(asked, every)
         return
     for table in found:
-        yield from _comparison(table, asked)
+        yield from _comparison(table, asked, every)
 
 
 def _nothing(asked: selection.Selection, every: list[Table]) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _nothing(asked: selection.Selection, every: list[Table]) -> Iterator[str]:
     yield "\n".join(lacking.plan(where, wanted, [r for t in every for r in t.records]))
 
 
-def _comparison(table: Table, asked: selection.Selection) -> Iterator[str]:
+def _comparison(table: Table, asked: selection.Selection, every: list[Table]) -> Iterator[str]:
     rows = [row for row in table.rows if row.attn != CONTROL and asked.row(row)]
     shown = ([table.control] if table.control else []) + rows
     yield f"# {table.title}"
@@ -65,7 +65,7 @@ def _comparison(table: Table, asked: selection.Selection) -> Iterator[str]:
     key = table.metric.key if table.metric else None
     told = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
     yield "\n".join([*told, *(f"{name}: {text}" for name, text in conditions(table))])
-    yield "\n".join(_missing(table, rows, asked))
+    yield "\n".join(_missing(table, rows, asked, every))
 
 
 def _columns(table: Table) -> list:
@@ -122,7 +122,7 @@ def _against_each_other(rows: list[Row], metric: str) -> str:
     return "\n".join(lines)
 
 
-def _missing(table: Table, rows: list[Row], asked: selection.Selection) -> list[str]:
+def _missing(table: Table, rows: list[Row], asked: selection.Selection, every: list[Table]) -> list[str]:
     """What the comparison lacks to be judged."""
     if table.metric is None:
         return []
@@ -132,5 +132,5 @@ def _missing(table: Table, rows: list[Row], asked: selection.Selection) -> list[
         raise UserError(
             f"no cells of {', '.join(unnamed)} on {table.title}: run them, options as attn.NAME=VALUE"
         )
-    where = {key: getattr(table, key) for key in selection.OF_TABLE}
+    where = lacking.where(table, every)
     return lacking.plan(where, lacking.of_table(table, asked.row, others), table.records)

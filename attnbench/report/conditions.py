@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from attnbench.records import Record
-from attnbench.report.load import at, distinct
+from attnbench.report.folds import FOLD
+from attnbench.report.load import VARIES, at, distinct
 from attnbench.report.rows import Table
 
 OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
-VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # within a table
 OFF = ("", "0", "0.0", "False", "None", "[]", "[1.0]", "no", "none")  # values of what is not used
 TOLD_OF_TASKS = ("head", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip")
 SHORT = 10  # digits of a commit
@@ -46,11 +46,15 @@ def conditions(table: Table) -> list[tuple[str, str]]:
 
 def differing(table: Table, others: list[Table]) -> str:
     """The settings in which tables of the same name differ, with this table's values."""
+    return ", ".join(f"{key}={value}" for key, value in apart(table, others).items())
+
+
+def apart(table: Table, others: list[Table]) -> dict[str, Any]:
+    """This table's values of the settings in which the others have different ones, by dotted name."""
     mine = dict(_flat(_config(table)))
     theirs = [dict(_flat(_config(other))) for other in others]
     keys = sorted({key for config in (mine, *theirs) for key in config})
-    found = [k for k in keys if any(config.get(k) != mine.get(k) for config in theirs)]
-    return ", ".join(f"{key}={mine.get(key)}" for key in found)
+    return {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
 
 
 def _config(table: Table) -> dict[str, Any]:
@@ -81,7 +85,9 @@ def _data(records: list[Record]) -> str:
     if not (name := distinct(records, "cell", "data")):
         return ""
     sizes = [f"{split} {n}" for split in ("train", "val", "test") if (n := _setting(records, "data", split))]
-    parts = [*name, *_shape(records), *sizes]
+    folds = next((f for r in records if isinstance(f := at(r, *FOLD), list)), [])
+    mean = [f"mean over folds {' '.join(map(str, folds))}"] if folds else []
+    parts = [*name, *_shape(records), *sizes, *mean]
     checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
     return ", ".join([*parts, checksum] if checksum else parts)
 

@@ -16,6 +16,7 @@ READING = f"""\
 - A verdict: *shown to help* or *to hurt* where p (Holm) is below 0.05; else *not shown either way*, with the
   number of seeds by which a true difference of 0.2 points would be found four times in five. `P(one more seed
   gains)` predicts the sign of a new seed's difference.
+- Where a data set has folds, a seed's score is the mean over the folds.
 - Fewer than {RANKED_FROM} paired seeds are labelled exploratory and not ranked. Rows are in the order of the
   survey's categories and alphabetical within them.
 - The test split is read once, at the last epoch. ↑: larger is better; ↓: smaller is better.

@@ -2,13 +2,18 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attnbench import mechanisms
 from attnbench.records import Record
+from attnbench.report import conditions
+from attnbench.report.folds import FOLD
 from attnbench.report.load import at, number
 from attnbench.report.rows import CONTROL, Row, Table
+from attnbench.report.selection import OF_TABLE
 from attnbench.report.statistics import RANKED_FROM
 
+FOLDS = ".".join(FOLD[1:])  # as the command line has it
 SEEDS = tuple(range(RANKED_FROM))
 OF_CLIPS = ("temporal", "spatial_temporal")  # categories that need frames
 PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a record
@@ -55,6 +60,22 @@ def not_run(table: Table) -> list[str]:
     ]
 
 
+def where(table: Table, every: Sequence[Table]) -> dict[str, str]:
+    """The words of a command whose cells would stand in this table: its names, and what sets it apart."""
+    names = {key: getattr(table, key) for key in OF_TABLE}
+    twins = [t for t in every if t is not table and t.title == table.title]
+    folds = next((f for r in table.records if isinstance(f := at(r, *FOLD), list)), None)
+    settings = conditions.apart(table, twins) | ({FOLDS: folds} if folds else {})
+    return names | {key: _word(value) for key, value in settings.items()}
+
+
+def _word(value: Any) -> str:
+    """A setting's value as the command line takes it; several folds as an axis."""
+    if isinstance(value, list):
+        return ",".join(map(_word, value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def plan(where: dict[str, str], wanted: dict[str, list[int]], found: Sequence[Record]) -> list[str]:
     """What to run for mechanism -> seeds, how long it takes, and the command; empty where nothing lacks."""
     cells = [(name, seed) for name, seeds in wanted.items() for seed in seeds]
@@ -64,10 +85,11 @@ def plan(where: dict[str, str], wanted: dict[str, list[int]], found: Sequence[Re
     known = [estimate for estimate in each if estimate]
     total = sum(time for time, _ in known)
     bases = "; ".join(dict.fromkeys(basis for _, basis in known))
+    folds = len(where[FOLDS].split(",")) if FOLDS in where else 1
     took = f"about {duration(total)} one after another ({bases})" if known else UNKNOWN
     if known and len(known) < len(cells):
         took += f"; {len(cells) - len(known)} of them without a like cell"
-    return [f"{len(cells)} cells are missing: {took}", *_commands(where, wanted)]
+    return [f"{len(cells) * folds} cells are missing: {took}", *_commands(where, wanted)]
 
 
 UNKNOWN = "how long they take is not known, for no like cell was run"

@@ -15,6 +15,7 @@ from attnbench.records import Record
 STATUSES = ("done", "failed", "diverged", "out_of_memory", "skipped")
 NAMED = ("task", "backbone", "attn", "mechanism", "category")  # what a cell cannot be without
 OPTIONAL = ("data", "site", "recipe")  # what a cell that trains nothing may lack
+VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # settings, in a table
 PARTS = ("config", "metrics", "cost", "provenance")
 
 

@@ -41,7 +41,8 @@ def _answer(
         yield terminal(kept, told if bounds else [c for c in told if c is not cost])
     if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
         yield f"Beyond the limits: {', '.join(beyond)}."
-    yield "\n".join(_missing(table, asked, {row.mechanism for row in rows} - {r.mechanism for r in kept}))
+    excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
+    yield "\n".join(_missing(table, asked, excluded, every))
 
 
 def _judge(row: Row, bounds: list[limits.Limit]) -> str:
@@ -80,13 +81,12 @@ def _conclusion(kept: list[Row], judged: dict[str, str]) -> str:
     return f"Nothing within the limits is shown to help: stay with none{so_far}."
 
 
-def _missing(table: Table, asked: selection.Selection, beyond: set[str]) -> list[str]:
+def _missing(table: Table, asked: selection.Selection, beyond: set[str], every: list[Table]) -> list[str]:
     """The cells by which more rows could be judged, those beyond the limits left out."""
     named = asked.asked.get("attn")
     others = [name for name in lacking.not_run(table) if named is None or name in named]
     wanted = lacking.of_table(table, lambda row: asked.row(row) and row.mechanism not in beyond, others)
-    where = {key: getattr(table, key) for key in selection.OF_TABLE}
-    return lacking.plan(where, wanted, table.records)
+    return lacking.plan(lacking.where(table, every), wanted, table.records)
 
 
 def _unanswered(asked: selection.Selection, bounds: list[limits.Limit], every: list[Table]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from attnbench.mechanisms import CATEGORIES
 from attnbench.records import Record
+from attnbench.report.folds import averaged
 from attnbench.report.load import at, number, started
 from attnbench.report.metrics import Metric, costs_alone, headline
 from attnbench.report.statistics import effects, paired, probability, ranks, seeds_needed
@@ -134,11 +135,13 @@ class Table(Remembering):
 
     @property
     def side(self) -> str:
-        """The size of an input: `224 px`, `160x320 px`, `8 frames of 112 px`; empty where no record says."""
+        """An input: `224 px`, `160x320 px`, `8 frames of 112 px`, `32 frames of 30 joints`; may be empty."""
         shapes = (at(r, "cost", "input") for r in self.records)
         found = next((s for s in shapes if isinstance(s, list) and len(s) in (3, 4)), None)
         if found is None:
             return ""
+        if any(at(r, "config", "data", "joints") for r in self.records):
+            return f"{found[0]} frames of {found[1]} joints"
         frames = f"{found[0]} frames of " if len(found) == 4 else ""
         size = f"{found[-1]}" if found[-2] == found[-1] else f"{found[-2]}x{found[-1]}"
         return f"{frames}{size} px"
@@ -155,9 +158,9 @@ class Table(Remembering):
 
 
 def tables(found: Iterable[Record]) -> list[Table]:
-    """All leaderboards, sorted by what they are about."""
+    """All leaderboards, sorted by what they are about; a cell's folds are averaged first."""
     groups: dict[str, list[Record]] = defaultdict(list)
-    for record in found:
+    for record in averaged(found):
         groups[record["table"]].append(record)
     made = [_table(fingerprint, group) for fingerprint, group in groups.items()]
     return sorted(made, key=lambda t: (t.about, t.fingerprint))
