@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +184,20 @@ def test_ten_thousand_records_take_some_seconds_and_no_torch(tmp_path: Path) -> 
     report_s, yardstick_s = map(float, times.split())
     assert modules == "[]"
     assert report_s < 20 * yardstick_s, times
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_latex_takes_what_a_report_writes(tmp_path: Path) -> None:
+    odd = record("se(mode=a|b_{c}, d~e^f#g&h%$)", 0, 60.0)
+    failed = record("gc", 0, 9.0, status="failed", reason="loss < 0 \\ or > 1 — “no”")
+    pages = [p for p in report.write(put(tmp_path, *grid(), odd, failed)) if p.suffix == ".tex"]
+    inputs = "".join(rf"\input{{{page.name}}}" for page in pages)
+    size = r"\usepackage[paperwidth=300cm,paperheight=200cm]{geometry}\usepackage{booktabs}"
+    whole = rf"\documentclass{{article}}{size}\begin{{document}}{inputs}\end{{document}}"
+    (tmp_path / "whole.tex").write_text(whole)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "whole.tex"]
+    said = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120
+    )
+    assert said.returncode == 0, said.stdout[-2000:]
+    assert "Missing character" not in said.stdout

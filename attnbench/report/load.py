@@ -65,10 +65,11 @@ def problem(record: Record) -> str | None:
 def at(record: Record, *path: str) -> Any:
     """What stands at that path of keys; None where anything on the way is missing."""
     value: Any = record
-    for key in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
+    try:
+        for key in path:
+            value = value[key]
+    except (KeyError, TypeError):
+        return None
     return value
 
 
@@ -82,7 +83,11 @@ def number(record: Record, *path: str) -> float | None:
 
 def distinct(found: Iterable[Record], *path: str) -> list[str]:
     """The different values at that path as sorted text, missing ones left out."""
-    return sorted({str(value) for r in found if (value := at(r, *path)) not in (None, "")})
+    values: list[Any] = []
+    for record in found:
+        if (value := at(record, *path)) not in values:
+            values.append(value)
+    return sorted({str(value) for value in values if value not in (None, "")})
 
 
 def started(record: Record) -> datetime:
