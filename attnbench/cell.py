@@ -68,10 +68,8 @@ class Cell:
 
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of the mechanism's code: its file, and what that imports of the zoo's shared parts."""
-        first, *others = sources(mechanisms.entry(self.mechanism).path)
-        own = code_digest(first)
-        return fingerprint({"own": own, "shared": sorted(map(code_digest, others))}) if others else own
+        """Fingerprint of the mechanism's code."""
+        return mechanism_digest(self.mechanism)
 
     @cached_property
     def key(self) -> str:
@@ -83,6 +81,8 @@ class Cell:
         config = {k: v for k, v in settled(self.config).items() if k not in NOT_IDENTITY}
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("root", "download")}
         config["backbone"] = {k: v for k, v in config["backbone"].items() if k != "sites"}
+        if "contains_at" in config["backbone"]:
+            config["backbone"]["digest"] = mechanism_digest(str(self.config.backbone.contains))
         config["task"] = {k: v for k, v in config["task"].items() if k != "sites"}
         # The control is the same wherever it would have stood.
         config["site"] = None if self.mechanism == "none" else self._where()
@@ -192,6 +192,13 @@ def sources(path: Path) -> tuple[Path, ...]:
                 found.append(file)
                 rest.append(file)
     return tuple(found)
+
+
+def mechanism_digest(name: str) -> str:
+    """Fingerprint of a mechanism's code: its file, and what that imports of the zoo's shared parts."""
+    first, *others = sources(mechanisms.entry(name).path)
+    own = code_digest(first)
+    return fingerprint({"own": own, "shared": sorted(map(code_digest, others))}) if others else own
 
 
 @cache

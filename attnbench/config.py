@@ -72,6 +72,8 @@ class Backbone:
     pretrained: bool = False  # timm's weights, from its local cache or, if that lacks them, downloaded
     takes: str = field(default="images", metadata={"neutral": "images"})  # or skeletons
     contains: str | None = None  # attention that the backbone has of its own, even with attn=none
+    # Where that, a mechanism, is put into the network; without patterns the network comes with it.
+    contains_at: Site = field(default_factory=Site, metadata={"neutral": Site()})
     sites: dict[str, Site] = field(default_factory=dict)
 
 

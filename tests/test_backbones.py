@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from attnbench import backbones
-from attnbench.config import Backbone, names
+from attnbench.config import Backbone, Site, names
 from attnbench.errors import Impossible, UserError
-from attnbench.graft import graft, places
+from attnbench.graft import graft, mechanisms, places
 from attnbench.mechanisms.base import Mechanism
 from tests.networks import GatedConv, backbone, liven, twin
 
@@ -62,6 +62,8 @@ PLACES = {
     "resnet101": branches([3, 4, 23, 3], 3, 1 + 4, bottleneck=True),
     "resnet152": branches([3, 8, 36, 3], 3, 1 + 4, bottleneck=True),
     "resnext50_32x4d": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
+    "spnet50": branches([3, 4, 6, 3], 3, 3 + 4, bottleneck=True),
+    "spnet101": branches([3, 4, 23, 3], 3, 3 + 4, bottleneck=True),
     "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False),
     "densenet121": without(branches([6, 12, 24, 16], 2, 1 + 3, image=False), "late"),
     "convnext_tiny": branches([3, 3, 9, 3], 1, 1 + 3, image=False) | {"depthwise": 18},
@@ -107,6 +109,7 @@ DEEPER = (  # than a network with the same sites
     "resnet34",
     "resnet101",
     "resnet152",
+    "spnet101",
     "attention92",
 )
 LIGHT: dict[str, dict[str, float]] = {
@@ -141,7 +144,7 @@ def test_the_tables_name_every_backbone() -> None:
     # But for those that a mechanism replaces as a whole.
     whole = {name for name in names("backbone") if set(backbone(name).sites) == {"network"}}
     assert set(PLACES) == set(names("backbone")) - whole
-    assert set(IMAGENET) == {name for name in PLACES if backbone(name).source == "timm"}
+    assert set(IMAGENET) | {"spnet50", "spnet101"} == {n for n in PLACES if backbone(n).source == "timm"}
 
 
 USED: dict[str, tuple[str | type[Mechanism], dict[str, object]]] = {  # where not every mechanism can stand
@@ -254,7 +257,7 @@ def test_timms_networks_are_as_they_were_published(name: str) -> None:
     assert config.contains == ("se" if own else None)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vit_tiny_patch16_224", "spnet50"])
 def test_the_seed_makes_the_weights(name: str) -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
@@ -263,6 +266,73 @@ def test_the_seed_makes_the_weights(name: str) -> None:
     first, again, other = weights(0), weights(0), weights(1)
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert any(not torch.equal(first[k], other[k]) for k in first)
+
+
+# SPNet: a mechanism that the backbone has of its own
+
+
+@pytest.mark.parametrize(
+    ("depth", "plain", "whole"), [(50, 23_631_808, 29_748_864), (101, 42_623_936, 48_740_992)]
+)
+def test_spnets_encoder_has_the_official_number_of_parameters(depth: int, plain: int, whole: int) -> None:
+    """Of houqb/SPNet's encoders with spm_on=False and True."""
+    config = backbone(f"spnet{depth}")
+    with torch.device("meta"):
+        assert count(backbones.build(replace(config, contains_at=Site()), 0, SMALL)) == plain
+        model = backbones.build(config, 0, SMALL)
+    assert count(model) == whole
+    assert {type(m).__name__ for m in mechanisms(model)} == {"SPM"}
+    last = {50: 5, 101: 22}[depth]
+    blocks = ["layer1.2", "layer2.3", f"layer3.{last}", "layer4.0", "layer4.1", "layer4.2"]
+    names = {m: name for name, m in model.named_modules()}
+    assert [names[m] for m in mechanisms(model)] == [f"{block}.act2.attention" for block in blocks]
+
+
+def test_strip_pooling_weighs_what_the_last_convolution_reads() -> None:
+    model = backbones.build(backbone("spnet50"), 10, SMALL).eval()
+    block, x = model.get_submodule("layer4.0"), torch.rand(1, 1024, 5, 7)
+    (strips,) = mechanisms(block)
+    read: list[torch.Tensor] = []
+    block.get_submodule("conv3").register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    block(x)
+    before = block.bn2(block.conv2(block.act1(block.bn1(block.conv1(x))))).relu()  # type: ignore[operator]
+    assert torch.allclose(read[0], before * strips.g(before), atol=1e-6)
+    assert not torch.allclose(read[0], before, atol=1e-3)
+
+
+def test_weights_of_the_plain_network_fit_spnet(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    saved = timm.create_model("resnet50s").state_dict()
+    torch.save(saved, tmp_path / "weights.pth")
+    config = backbone("spnet50", pretrained=True)
+    overlay = {"pretrained_cfg_overlay": {"file": str(tmp_path / "weights.pth")}}
+    model = backbones.build(replace(config, args={**config.args, **overlay}), 1000, SMALL)
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in saved.items())
+    assert all(".act2.attention." in key for key in set(loaded) - set(saved))
+
+
+def test_its_own_attention_differs_from_what_is_grafted_of_the_same_seed() -> None:
+    torch.manual_seed(0)
+    model = backbones.build(backbone("spnet50"), 10, SMALL)
+    own = mechanisms(model)
+    grafted = graft(model, "spm", {}, backbone("spnet50").sites["bottleneck"], SMALL, seed=0)
+    assert len(own) == len(grafted) == 6 and not set(own) & set(grafted)
+    for first, second in zip(own, grafted):
+        assert not torch.equal(first.get_parameter("rows.weight"), second.get_parameter("rows.weight"))
+
+
+@pytest.mark.parametrize(("stride", "dilations"), [(8, [4, 8, 16]), (16, [2, 4, 8]), (32, [1, 1, 1])])
+def test_dilations_grow_within_the_last_stage(stride: int, dilations: list[int]) -> None:
+    config = backbone("spnet50")
+    args = {**config.args, "output_stride": stride}
+    with torch.device("meta"):
+        model = backbones.build(replace(config, args=args), 0, (3, 65, 97))
+        last = model.forward_intermediates(torch.zeros(1, 3, 65, 97), intermediates_only=True)[-1]  # type: ignore[operator]
+    last_stage = model.get_submodule("layer4").modules()
+    convs = [m for m in last_stage if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert [conv.dilation for conv in convs] == [(dilation, dilation) for dilation in dilations]
+    assert last.shape[2:] == (-(-65 // stride), -(-97 // stride))
 
 
 # The stem for small images
@@ -312,6 +382,10 @@ def test_networks_of_our_own_have_one_stem_and_no_weights(changes: dict[str, obj
         ("resnet20", {"args": {"depht": 20}}, "depht"),
         ("resnet18", {"args": {"model": "resnet18x"}}, "did you mean resnet18"),
         ("resnet18", {"args": {"dept": 18}}, "dept"),
+        ("resnet18", {"args": {"multi_grid": [1, 2]}}, "for ResNets of bottleneck blocks"),
+        ("resnet50", {"args": {"multi_grid": [1, 2]}}, "a number for each block of the last stage"),
+        ("vgg16_bn", {"args": {"multi_grid": []}}, "for ResNets of bottleneck blocks"),
+        ("resnet8", {"contains": "spmm", "contains_at": Site(after=["layer1"])}, "did you mean spm"),
     ],
 )
 def test_what_does_not_exist_is_named(name: str, changes: dict[str, object], said: str) -> None:

@@ -111,6 +111,16 @@ def test_digest_sees_the_shared_parts_that_a_mechanism_imports():
     assert cell(["attn=sk"]).digest != code_digest(mechanisms.entry("sk").path)
 
 
+def test_attention_that_is_put_into_the_backbone_is_part_of_what_it_is(monkeypatch: pytest.MonkeyPatch):
+    words = ["task=seg", "backbone=spnet50", "attn=mpm"]
+    one = cell(words)
+    elsewhere = cell([*words, "backbone.contains_at.after=[layer4.*.act2]"])
+    assert len({one.key, elsewhere.key}) == len({one.table, elsewhere.table}) == 2
+    monkeypatch.setattr("attnbench.cell.mechanism_digest", lambda name: f"{name}, rewritten")
+    changed = cell(words)
+    assert len({one.key, changed.key}) == len({one.table, changed.table}) == 2
+
+
 def test_record_holds_no_path_of_this_machine():
     record = cell(["attn=se", "data.root=/a/private/folder", "results=/another"]).record("done")
     assert "/a" not in str(record)

@@ -183,8 +183,8 @@ def test_unknown_heads_and_options_are_named():
         tasks.load(config)
 
 
-def test_a_backbone_without_maps_is_refused():
-    with pytest.raises(UserError, match="makes no maps"):
+def test_a_backbone_without_maps_is_impossible():
+    with pytest.raises(Impossible, match="makes no maps"):
         network("backbone=whole")
 
 

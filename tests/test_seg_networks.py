@@ -187,6 +187,20 @@ def test_a_papers_head_has_the_official_number_of_parameters(name: str) -> None:
     assert count(head) == HEADS[name]
 
 
+def test_spnet_is_one_cell() -> None:
+    """houqb/SPNet of depth 50 with both its modules, auxiliary head and 150 classes, and its control."""
+    classes = ("data.classes=150", "data.size=64", "data.width=64")
+    with torch.device("meta"):
+        whole, control = (network("backbone=spnet50", f"attn={attn}", *classes) for attn in ("mpm", "none"))
+    assert count(whole) == 47_838_124
+    assert [[type(m).__name__ for m in mechanisms(each.head)] for each in (whole, control)] == [
+        ["MPM"] * 2,
+        [],
+    ]
+    for each in (whole, control):
+        assert {type(m).__name__ for m in mechanisms(each.encoder)} == {"SPM"}
+
+
 def test_light_hams_head_has_the_official_number_of_parameters() -> None:
     """LightHamHead of Gsunshine/Enjoy-Hamburger on 128, 320 and 512 channels, 512 wide, 150 classes."""
     small = Place("head", 512, (16, 16), width=512, levels=(64, 128, 320, 512), classes=150)
@@ -393,6 +407,7 @@ def test_other_mechanisms_on_skips_see_the_map_alone() -> None:
         (["++task.options.decoder=psp"], "seg"),
         (["++task.options.decoder=aspp"], "seg"),
         (["attn=attention_gate"], "seg_unet"),
+        (["backbone=spnet50", "attn=mpm"], "seg"),
     ],
     ids=str,
 )

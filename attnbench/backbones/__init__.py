@@ -5,10 +5,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from attnbench.config import Backbone
+from attnbench.config import Backbone, Site
 from attnbench.errors import UserError, unknown
+from attnbench.graft import graft
 
 HERE = Path(__file__).parent
 
@@ -21,6 +23,15 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
 
     Raises `UserError` for what is unknown or cannot be had, `Impossible` for image sizes without meaning.
     """
+    network = _bare(backbone, classes, image)
+    if backbone.contains_at != Site():
+        seed = int(torch.randint(2**31, (), device="cpu"))
+        graft(network, str(backbone.contains), {}, backbone.contains_at, image, seed)
+    return network
+
+
+def _bare(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
+    """The network without what `contains_at` puts into it."""
     if backbone.source == "timm":
         from attnbench.backbones import _timm
 

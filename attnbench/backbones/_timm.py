@@ -1,5 +1,6 @@
 """Backbones of timm, with its stem or one for small images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -9,11 +10,15 @@ from attnbench.errors import Impossible, UserError, unknown
 
 
 def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
-    """`args.model` of timm, or else the one of the backbone's name; the other args are timm's own."""
+    """`args.model` of timm, or else the one of the backbone's name.
+
+    `args.multi_grid` is ours: factors on the dilations of the last stage's blocks. Others are timm's own.
+    """
     import timm
 
     args = dict(backbone.args)
     name = args.pop("model", backbone.name)
+    grid = args.pop("multi_grid", None)
     if not timm.is_model(name):
         raise unknown("model of timm", name, timm.list_models())
     if backbone.stem == "cifar" and backbone.pretrained:
@@ -25,6 +30,8 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
     _check_patches(backbone, model, image)
     if backbone.stem == "cifar":
         _small_stem(backbone, model, image[0])
+    if grid is not None:
+        _multi_grid(backbone, model, grid)
     return model
 
 
@@ -35,7 +42,9 @@ def _create(backbone: Backbone, name: str, **args: Any) -> nn.Module:
         return timm.create_model(name, pretrained=backbone.pretrained, **args)
     except TypeError as error:
         raise UserError(f"backbone {backbone.name}: timm's {name} refuses {args}: {error}") from error
-    except Exception as error:
+    except (NotImplementedError, AssertionError):  # of what the network cannot do, such as to dilate
+        raise
+    except Exception as error:  # absent weights: the hub's client, torch and safetensors fail in many ways
         if not backbone.pretrained:
             raise
         raise UserError(_absent(backbone, name, error)) from error
@@ -73,3 +82,19 @@ def _small_stem(backbone: Backbone, model: Any, channels: int) -> None:
     model.maxpool = nn.Identity()
     for info in model.feature_info:
         info["reduction"] = max(info["reduction"] // 4, 1)
+
+
+def _multi_grid(backbone: Backbone, model: nn.Module, factors: Sequence[int]) -> None:
+    """Multiply the dilations of the last stage's 3x3 convolutions by a factor a block; 1 stays 1."""
+    from timm.models.resnet import Bottleneck
+
+    blocks = [block for block in getattr(model, "layer4", []) if isinstance(block, Bottleneck)]
+    if not blocks or len(blocks) != len(factors):
+        raise UserError(
+            f"backbone {backbone.name}: backbone.args.multi_grid={list(factors)}: it is for ResNets of "
+            "bottleneck blocks, with a number for each block of the last stage"
+        )
+    dilation = blocks[-1].conv2.dilation[0]
+    for block, factor in zip(blocks, factors):
+        if dilation > 1:
+            block.conv2.dilation = block.conv2.padding = (dilation * factor, dilation * factor)

@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from attnbench.backbones import build
 from attnbench.config import Backbone
-from attnbench.errors import UserError
+from attnbench.errors import Impossible
 
 
 def trunk(backbone: Backbone, image: tuple[int, int, int]) -> nn.Module:
-    """The backbone with its classifier taken off; raises `UserError` for one that makes no maps."""
+    """The backbone with its classifier taken off; raises `Impossible` for one that makes no maps."""
     network = build(backbone, 2, image)
     if not hasattr(network, "forward_features"):
-        raise UserError(
+        raise Impossible(
             f"backbone {backbone.name} makes no maps for a head to go on from; one that does: resnet8"
         )
     if hasattr(network, "reset_classifier"):
