@@ -1,6 +1,8 @@
 """Folders of videos: which frames make a clip, official lists, recordings kept whole, damage; and MNIST."""
 
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +107,25 @@ def test_official_lists_and_recordings_that_stay_whole(tmp_path: Path):
 def test_video_files_without_a_decoder_say_what_to_do(kinetics: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "torchcodec.decoders", None)
     (kinetics / "val" / "run" / "more.avi").touch()
-    with pytest.raises(UserError, match=r"pip install torchcodec, or extract the frames: ffmpeg"):
+    with pytest.raises(UserError, match=r"pip install 'attnbench\[video\]', or extract the frames: ffmpeg"):
         load(kinetics)
+
+
+def test_a_video_file_gives_the_frames_that_it_was_made_of(kinetics: Path):
+    pytest.importorskip("torchcodec", reason="no torchcodec here")
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg here, to make a video with")
+    frames = kinetics / "val" / "run" / "clip9"
+    (before,) = (clips for clips, _ in load(kinetics).test.batches(2))
+    lossless = ["-c:v", "ffv1", "-pix_fmt", "bgr0", f"{frames}.mkv"]
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(frames / "%03d.png"), *lossless]
+    subprocess.run(command, check=True)
+    shutil.rmtree(frames)
+    (after,) = (clips for clips, _ in load(kinetics).test.batches(2))
+    assert torch.equal(after, before)
+    Path(f"{frames}.mkv").write_bytes(b"no video")
+    with pytest.raises(UserError, match=r"clip9.mkv cannot be read as a video"):
+        list(load(kinetics).test.batches(2))
 
 
 @pytest.mark.parametrize(

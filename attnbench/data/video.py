@@ -122,7 +122,7 @@ def video_decoder() -> type:
     except (ImportError, RuntimeError, OSError) as error:
         raise UserError(
             f"video files need torchcodec and FFmpeg's libraries ({str(error).splitlines()[0]}): pip install "
-            "torchcodec, or extract the frames: ffmpeg -i VIDEO.avi VIDEO/%05d.jpg"
+            "'attnbench[video]', or extract the frames: ffmpeg -i VIDEO.avi VIDEO/%05d.jpg"
         ) from None
     return VideoDecoder
 
