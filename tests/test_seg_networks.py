@@ -115,6 +115,22 @@ def test_encoders_that_cannot_be_dilated_are_impossible(name: str, options: dict
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pretrained": True}, "no weights of timm's resnet18 at hand"),
+        ({"args": {"dept": 18}}, "refuses .*'dept'"),
+    ],
+)
+def test_other_refusals_are_not_taken_for_the_strides(
+    changes: dict, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=said):
+        segmentation.build(backbone("resnet18", **changes), 5, (3, 64, 64), {"output_stride": 8})
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("decoder=fcm", "unknown decoder .*: did you mean fcn"),

@@ -107,8 +107,8 @@ def _encoder(backbone: Backbone, stride: int, image: tuple[int, int, int]) -> tu
     refused = f"{backbone.name} cannot be dilated to task.options.output_stride={stride}"
     try:
         encoder = backbones.build(replace(backbone, args=args), 0, image)
-    except (UserError, NotImplementedError, AssertionError):
-        if "output_stride" not in args:
+    except (UserError, NotImplementedError, AssertionError) as error:
+        if "output_stride" not in args or not _of_dilation(error):
             raise
         raise Impossible(refused) from None
     if not hasattr(encoder, "forward_intermediates"):
@@ -119,3 +119,9 @@ def _encoder(backbone: Backbone, stride: int, image: tuple[int, int, int]) -> tu
     if hasattr(encoder, "prune_intermediate_layers"):
         encoder.prune_intermediate_layers(list(range(len(info))), prune_norm=True, prune_head=True)  # type: ignore[operator]
     return encoder, [stage["num_chs"] for stage in info]
+
+
+def _of_dilation(error: Exception) -> bool:
+    """Whether it is the output stride that timm's network refused, not an argument or absent weights."""
+    cause = error.__cause__ or error
+    return isinstance(cause, NotImplementedError | AssertionError) or "output_stride" in str(cause)
