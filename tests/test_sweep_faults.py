@@ -10,7 +10,7 @@ import pytest
 from tests.faults import command, numbers, torment
 
 FEW = ["attn=none,se,eca", "seed=0,1", "launch.jobs=2"]
-MANY = ["recipe.epochs=40", "attn=none,se,eca,simam", "seed=0,1,2,3,4,5,6,7,8,9", "launch.jobs=2"]
+MANY = ["recipe.epochs=100", "attn=none,se,eca,simam", "seed=0,1,2,3,4,5,6,7,8,9", "launch.jobs=2"]
 
 
 def survives(folder: Path, words: list[str], cells: int, kills: int, seed: int) -> None:
