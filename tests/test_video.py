@@ -215,6 +215,27 @@ def test_a_canvas_is_the_same_each_time_and_the_tests_does_not_move(digits: Path
     assert torch.equal(first.test.images, other.test.images)
 
 
+def test_training_digits_move_from_epoch_to_epoch_as_seed_and_step_say(digits: Path):
+    found = images(digits, "data.size=40", "data.options.translated=40", "data.options.clutter=2")
+
+    def seen(split, **how):
+        return [x for x, _ in split.batches(8, shuffle=split is found.train, **how)]
+
+    first, again, later, other = (
+        seen(found.train, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert {x.shape[1:] for x in first} == {(1, 40, 40)}
+    for moved in (later, other):
+        assert not any(torch.equal(a, b) for a in first[0] for b in torch.cat(moved))
+    assert all(torch.equal(a, b) for a, b in zip(first[3:], seen(found.train, start=3), strict=True))
+    for whole, parts in zip(first, zip(*(seen(found.train, rank=rank, world=2) for rank in (0, 1)))):
+        for rank, part in enumerate(parts):
+            assert torch.equal(whole[rank::2], part)
+    for split in (found.val, found.test):
+        assert all(torch.equal(a, b) for a, b in zip(seen(split), seen(split, seed=1, epoch=1), strict=True))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

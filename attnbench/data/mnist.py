@@ -1,23 +1,28 @@
 """MNIST from its four files, as it is or translated over clutter as in the papers on glimpses.
 
 Mnih et al., "Recurrent Models of Visual Attention", NIPS 2014, section 4.1: a digit anywhere on a larger
-black canvas, and among it pieces of 8x8 px of other digits.
+black canvas, and among it pieces of 8x8 px of other digits. A training
+digit lies elsewhere each time that it is seen.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from attnbench.config import Data
 from attnbench.data import options, require, root
-from attnbench.data.order import generator
-from attnbench.data.split import Dataset, choose, hold_out, resident
+from attnbench.data.augment import Pixels
+from attnbench.data.order import Plan, generator
+from attnbench.data.split import Dataset, Resident, Split, choose, gathered, hold_out
 from attnbench.errors import UserError
 
 SIDE, PIECE = 28, 8  # px
 TEST_SEED = 0
+CANVAS = 1  # of a step's random numbers, those for places
 Images = UInt8[np.ndarray, "n h w"]
 
 
@@ -25,11 +30,13 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """The set on the device; 10 % of the training images (`options.val_share`) are held out to validate.
 
     `options.translated` puts each digit on a canvas of that side, px, `options.clutter` as many pieces of
-    other digits beside it. Raises `UserError` where the set is missing or damaged.
+    other digits beside it: training digits anew for each batch, the others once for all. Raises `UserError`
+    where the set is missing or damaged.
     """
     require(data, classes=10, channels=1)
     chosen = options(data, translated=0, clutter=0, val_share=0.1)
-    _check(chosen["translated"], chosen["clutter"])
+    side, clutter = chosen["translated"], chosen["clutter"]
+    _check(side, clutter)
     images, labels = _read(data, train=True)
     test_images, test_labels = _read(data, train=False)
     train, val = hold_out(labels, data, chosen["val_share"])
@@ -39,13 +46,44 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
         "val": (images[val], labels[val]),
         "test": (test_images[test], test_labels[test]),
     }
-    parts = {}
+    splits, arrays, pixels = dict[str, Split](), list[np.ndarray](), Pixels(data, device)
     for code, (split, (pictures, names)) in enumerate(found.items()):
-        if chosen["translated"]:
+        if side and split == "train":
+            splits[split] = Moving(pictures, names, pixels, device, side, clutter)
+        else:
             rng = generator(0 if split == "test" else data.split_seed, code)
-            pictures = translated(pictures, chosen["translated"], chosen["clutter"], rng)
-        parts[split] = pictures[..., None], names
-    return resident([str(digit) for digit in range(10)], parts, data, device)
+            pictures = translated(pictures, side, clutter, rng) if side else pictures
+            splits[split] = Resident(pictures[..., None], names, pixels, device)
+        arrays += [pictures, names]
+    return gathered([str(digit) for digit in range(10)], splits, arrays)
+
+
+class Moving(Split):
+    """Digits that are laid on canvases for each batch, as the seed, the epoch and the step say."""
+
+    def __init__(
+        self,
+        digits: Images,
+        targets: Int[np.ndarray, " n"],
+        pixels: Pixels,
+        device: torch.device,
+        side: int,
+        clutter: int,
+    ) -> None:
+        super().__init__(targets, pixels, device)
+        self.digits, self.side, self.clutter = digits, side, clutter
+
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in range(plan.start, len(plan)):
+            whole = plan.order[step * plan.batch_size : (step + 1) * plan.batch_size]
+            rng = generator(plan.seed, plan.epoch, step, CANVAS)
+            canvas = translated(self.digits[whole], self.side, self.clutter, rng, self.digits)
+            rows, draws = plan[step]
+            images = torch.from_numpy(canvas[plan.rank :: plan.world, ..., None]).to(self.device)
+            yield (
+                self.pixels(images, draws, plan.augment),
+                self.targets[torch.from_numpy(rows).to(self.device)],
+            )
 
 
 def _check(side: int, clutter: int) -> None:
@@ -85,13 +123,17 @@ def _folder(data: Data) -> Path:
 
 
 def translated(
-    digits: Images, side: int, clutter: int, rng: np.random.Generator
+    digits: Images, side: int, clutter: int, rng: np.random.Generator, others: Images | None = None
 ) -> UInt8[np.ndarray, "n side side"]:
-    """Each digit somewhere on a black canvas, whole; so are pieces of others. The brighter pixel wins."""
+    """Each digit somewhere on a black canvas, whole; so are pieces of `others`, or of these digits.
+
+    The brighter pixel wins.
+    """
+    pool = digits if others is None else others
     canvas = np.zeros((len(digits), side, side), np.uint8)
     _paste(canvas, digits, rng)
     for _ in range(clutter):
-        other = digits[rng.integers(len(digits), size=len(digits))]
+        other = pool[rng.integers(len(pool), size=len(digits))]
         first = rng.integers(0, SIDE - PIECE + 1, (2, len(digits)))
         _paste(canvas, _windows(other, first), rng)
     return canvas
