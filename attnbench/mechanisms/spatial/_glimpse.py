@@ -24,9 +24,9 @@ class Retina(nn.Module):
             )
         self.size = size
         self.sides = [size * factor**scale for scale in range(scales)]
-        squares = [torch.arange(n) - n // 2 for n in self.sides]
-        grids = [torch.stack(torch.meshgrid(s, s, indexing="ij")).flatten(1) for s in squares]
-        self.register_buffer("offsets", torch.cat(grids, 1), persistent=False)
+        self.register_buffer(
+            "offsets", torch.arange(max(self.sides)) - max(self.sides) // 2, persistent=False
+        )
 
     @property
     def pixels(self) -> int:
@@ -37,21 +37,21 @@ class Retina(nn.Module):
         self, images: Float[Tensor, "b c h w"], points: Float[Tensor, "b m 2"]
     ) -> Float[Tensor, "bm kc s s"]:
         """Of each image at m points (x, y) from -1 to 1: all scales, one after the other as channels."""
-        channels = images.shape[1]
-        index = self.positions(points, images.shape[2], images.shape[3])
-        flat = F.pad(images.flatten(2), (0, 1))
-        read = flat.gather(2, index.flatten(1)[:, None].expand(-1, channels, -1))
-        read = read.unflatten(2, index.shape[1:]).transpose(1, 2).flatten(0, 1)
-        parts = read.split([side**2 for side in self.sides], 2)
-        return torch.cat([self.averaged(p, side) for p, side in zip(parts, self.sides)], 1)
-
-    def positions(self, points: Float[Tensor, "b m 2"], h: int, w: int) -> Int[Tensor, "b m p"]:
-        """Where each glimpse's pixels lie among the image's, row by row; h w stands for those outside."""
+        h, w = images.shape[2:]
         x, y = ((points + 1) / 2 * points.new_tensor([w, h])).floor().long().unbind(2)
-        rows, columns = y[..., None] + self.offsets[0], x[..., None] + self.offsets[1]
-        inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-        return (rows * w + columns).where(inside, h * w)
+        index = self.near(y, h)[..., None] * (w + 1) + self.near(x, w)[..., None, :]
+        flat = F.pad(images, (0, 1, 0, 1)).flatten(2)
+        read = flat.gather(2, index.flatten(1)[:, None].expand(-1, images.shape[1], -1))
+        largest = read.unflatten(2, index.shape[1:]).transpose(1, 2).flatten(0, 1)
+        return torch.cat([self.averaged(largest, side) for side in self.sides], 1)
 
-    def averaged(self, part: Float[Tensor, "n c p"], side: int) -> Float[Tensor, "n c s s"]:
-        crop = part.unflatten(2, (side, side))
+    def near(self, middle: Int[Tensor, "b m"], end: int) -> Int[Tensor, "b m s"]:
+        """Rows (columns) of the largest crop; `end`, where zeros are, stands for those outside."""
+        at = middle[..., None] + self.offsets
+        return at.where((at >= 0) & (at < end), end)
+
+    def averaged(self, largest: Float[Tensor, "n c l l"], side: int) -> Float[Tensor, "n c s s"]:
+        """The crop of `side` px around the same centre, brought to the smallest's size."""
+        first = max(self.sides) // 2 - side // 2
+        crop = largest[..., first : first + side, first : first + side]
         return crop if side == self.size else F.avg_pool2d(crop, side // self.size)
