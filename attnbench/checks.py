@@ -12,7 +12,6 @@ mechanism, which pytest takes for a skipped test. None touches the global random
 """
 
 import copy
-import unittest
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from attnbench.cases import Case, draw, randomise, seeded
+from attnbench.demands import Broken, Meaningless, alive, demand, finite, same, unless_refused
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Mechanism
 
@@ -28,14 +28,6 @@ __all__ = ["CHECKS", "Broken", "Case", "Check", "Meaningless", "parametrize", "r
 WIDTHS = (16, 64, 256)
 JOINTS = (15, 30, 50)
 SIZES = ((5, 8), (8, 5), (6, 6), (13, 3), (1, 6))
-
-
-class Broken(AssertionError):
-    """A mechanism does not keep what is demanded of it."""
-
-
-class Meaningless(unittest.SkipTest):
-    """The check asks what cannot be asked of a mechanism of that kind."""
 
 
 Check = Callable[[Case], None]
@@ -52,8 +44,8 @@ def parameters(case: Case) -> None:
             continue
         tried += 1
         has, says = sum(p.numel() for p in module.parameters()), case.cls.card.params(channels)
-        _demand(has == says, f"{has} parameters at {channels} channels, but the card says {says}")
-    _demand(tried > 0, f"it cannot be built at any of {widths} channels")
+        demand(has == says, f"{has} parameters at {channels} channels, but the card says {says}")
+    demand(tried > 0, f"it cannot be built at any of {widths} channels")
 
 
 def weight_decay(case: Case) -> None:
@@ -62,7 +54,7 @@ def weight_decay(case: Case) -> None:
     own = {name for name, _ in module.named_parameters()}
     for said in ("no_weight_decay", "lr_scale"):
         unknown = set(getattr(module, said)()) - own
-        _demand(not unknown, f"{said} names {sorted(unknown)}, which are no parameters")
+        demand(not unknown, f"{said} names {sorted(unknown)}, which are no parameters")
 
 
 def shape(case: Case) -> None:
@@ -71,8 +63,8 @@ def shape(case: Case) -> None:
         for training in (True, False):
             module, x = case.fresh().to(dtype).train(training), case.x().to(dtype)
             y = module(x)
-            _demand(_fits(case, x, y), f"{tuple(x.shape)} became {tuple(y.shape)}")
-            _demand(y.dtype == dtype, f"{dtype} became {y.dtype}")
+            demand(_fits(case, x, y), f"{tuple(x.shape)} became {tuple(y.shape)}")
+            demand(y.dtype == dtype, f"{dtype} became {y.dtype}")
 
 
 def equation(case: Case) -> None:
@@ -87,13 +79,13 @@ def equation(case: Case) -> None:
             ours = fast(a)
         with seeded(0):
             theirs = plain.f(plain.g(b), b)
-        _same("f(g(x), x)", ours, theirs)
+        same("f(g(x), x)", ours, theirs)
         weights = draw(tuple(ours.shape), 2)
         (ours * weights).sum().backward()
         (theirs * weights).sum().backward()
-        _same("the gradient of x", a.grad, b.grad)
+        same("the gradient of x", a.grad, b.grad)
         for (name, p), q in zip(fast.named_parameters(), plain.parameters()):
-            _same(f"the gradient of {name}", p.grad, q.grad)
+            same(f"the gradient of {name}", p.grad, q.grad)
 
 
 def gate(case: Case) -> None:
@@ -105,7 +97,7 @@ def gate(case: Case) -> None:
     low, high = case.cls.card.range
     for scale in (1.0, 30.0):
         g = case.with_(options={}).trained().eval().g(case.x() * scale)
-        _demand(
+        demand(
             g.min() >= low and g.max() <= high, f"gate in [{g.min():.3g}, {g.max():.3g}], not [{low}, {high}]"
         )
 
@@ -117,7 +109,7 @@ def identity(case: Case) -> None:
     for training in (True, False):
         module, x = case.with_(options={}).fresh().double().train(training), case.x()
         is_identity = torch.equal(module(x), x)
-        _demand(
+        demand(
             is_identity == case.cls.card.identity, f"identity at the start: {is_identity}, unlike the card"
         )
 
@@ -133,13 +125,13 @@ def gradient(case: Case) -> None:
         objective = (y * draw(tuple(y.shape), 2)).sum()
         term = module.loss(case.targets()) if case.logits else None
         (objective if term is None else objective + term).backward()
-        _demand(_alive(x.grad), "no gradient reaches the input")
+        demand(alive(x.grad), "no gradient reaches the input")
         for name, p in module.named_parameters():
             if name in module.untrained:
-                _demand(p.grad is None, f"a gradient reaches {name}, which is declared untrained")
+                demand(p.grad is None, f"a gradient reaches {name}, which is declared untrained")
             else:
-                _demand(p.grad is not None and bool(p.grad.isfinite().all()), f"no finite gradient at {name}")
-                _demand(_alive(p.grad) or p.squeeze().dim() < 2, f"the gradient of {name} is zero")
+                demand(p.grad is not None and bool(p.grad.isfinite().all()), f"no finite gradient at {name}")
+                demand(alive(p.grad) or p.squeeze().dim() < 2, f"the gradient of {name} is zero")
 
 
 def dead(case: Case) -> None:
@@ -147,17 +139,17 @@ def dead(case: Case) -> None:
     module, x = case.fresh(), torch.zeros_like(case.x(), dtype=torch.float32).requires_grad_()
     y = module(x)
     y.sum().backward()
-    _finite("the output on zeros", y)
-    _finite("the input's gradient on zeros", x.grad)
+    finite("the output on zeros", y)
+    finite("the input's gradient on zeros", x.grad)
     for name, p in module.named_parameters():
-        _finite(f"the gradient of {name} on zeros", p.grad)
+        finite(f"the gradient of {name} on zeros", p.grad)
 
 
 def images(case: Case) -> None:
     """In evaluation an image's output does not depend on its neighbours in the batch."""
     module, x = case.trained().eval(), case.x()
     alone = torch.cat([module(image) for image in x.split(1)])
-    _same("each image alone", module(x), alone)
+    same("each image alone", module(x), alone)
 
 
 def sizes(case: Case) -> None:
@@ -167,9 +159,9 @@ def sizes(case: Case) -> None:
     for size in SIZES:
         other = case.with_(size=size)
         for build in (other.trained, case.trained):
-            y = _unless_refused(lambda module, x: module(x), build, other)
-            _demand(y is None or _fits(other, other.x(), y), f"a map of {size} became {y is None or y.shape}")
-            _finite(f"the output on {size}", y)
+            y = unless_refused(lambda module, x: module(x), build, other)
+            demand(y is None or _fits(other, other.x(), y), f"a map of {size} became {y is None or y.shape}")
+            finite(f"the output on {size}", y)
 
 
 def point(case: Case) -> None:
@@ -180,12 +172,12 @@ def point(case: Case) -> None:
     def use(module: Mechanism, x: Tensor) -> Tensor:
         for training in (True, False):
             y = module.train(training)(x)
-            _finite("the output on 1x1", y)
-            _finite("the gradient on 1x1", torch.autograd.grad(y.sum(), x)[0])
+            finite("the output on 1x1", y)
+            finite("the gradient on 1x1", torch.autograd.grad(y.sum(), x)[0])
         return y
 
     case = case.with_(size=(1, 1))
-    _unless_refused(use, case.trained, case)
+    unless_refused(use, case.trained, case)
 
 
 def single(case: Case) -> None:
@@ -194,9 +186,9 @@ def single(case: Case) -> None:
     try:
         y = case.fresh().double()(case.x())
     except (ValueError, UserError, Impossible) as error:
-        _demand(str(error) != "", "one image in training fails without a word")
+        demand(str(error) != "", "one image in training fails without a word")
     else:
-        _finite("the output on one image", y)
+        finite("the output on one image", y)
 
 
 def half(case: Case) -> None:
@@ -206,8 +198,8 @@ def half(case: Case) -> None:
             module, x = case.fresh().eval(), (case.x().detach() * scale).to(dtype)
             with torch.autocast("cpu", dtype=dtype), torch.no_grad():
                 y = module(x)
-            _demand(case.logits or y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
-            _finite(f"the output in {dtype} at {scale:g}", y)
+            demand(case.logits or y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
+            finite(f"the output in {dtype} at {scale:g}", y)
 
 
 def half_training(case: Case) -> None:
@@ -216,9 +208,9 @@ def half_training(case: Case) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = module(x)
     y.float().sum().backward()
-    _finite("the gradient of x in bfloat16", x.grad)
+    finite("the gradient of x in bfloat16", x.grad)
     for name, p in module.named_parameters():
-        _finite(f"the gradient of {name} in bfloat16", p.grad)
+        finite(f"the gradient of {name} in bfloat16", p.grad)
 
 
 def channels_last(case: Case) -> None:
@@ -231,7 +223,7 @@ def channels_last(case: Case) -> None:
         with seeded(0):
             expected = module(x)
         with seeded(0):
-            _same("channels_last", last(_channels_last(x)), expected)
+            same("channels_last", last(_channels_last(x)), expected)
 
 
 def state(case: Case) -> None:
@@ -239,11 +231,11 @@ def state(case: Case) -> None:
     module, other, x = case.trained(0).eval(), case.trained(1).eval(), case.x()
     other.load_state_dict(module.state_dict())
     expected = module(x)
-    _demand(torch.equal(other(x), expected), "a module with the same state dict gives another output")
+    demand(torch.equal(other(x), expected), "a module with the same state dict gives another output")
     twin = copy.deepcopy(module)
-    _demand(torch.equal(twin(x), expected), "a deep copy gives another output")
+    demand(torch.equal(twin(x), expected), "a deep copy gives another output")
     for name, value in other.state_dict().items():
-        _demand(torch.equal(value, module.state_dict()[name]), f"evaluation changed {name}")
+        demand(torch.equal(value, module.state_dict()[name]), f"evaluation changed {name}")
 
 
 def repeat(case: Case) -> None:
@@ -255,7 +247,7 @@ def repeat(case: Case) -> None:
         with seeded(0):
             first = module(x)
         with seeded(0 if training else 1):
-            _demand(torch.equal(first, twin(x)), f"a repeat differs (training={training})")
+            demand(torch.equal(first, twin(x)), f"a repeat differs (training={training})")
 
 
 def loss(case: Case) -> None:
@@ -264,8 +256,8 @@ def loss(case: Case) -> None:
     module(case.x())
     term = module.loss(case.targets())
     if term is not None:
-        _demand(term.numel() == 1 and term.requires_grad, "loss() is not a number with a gradient")
-        _finite("loss()", term)
+        demand(term.numel() == 1 and term.requires_grad, "loss() is not a number with a gradient")
+        finite("loss()", term)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -283,7 +275,7 @@ def run(cls: type[Mechanism], options: Mapping[str, Any] | None = None, **case: 
             check(Case(cls, options or {}, **case))
         except Meaningless:
             continue
-        except Exception as error:
+        except Exception as error:  # a mechanism of anyone's may raise anything
             said = str(error) if isinstance(error, Broken) else repr(error)
             failed.append(f"{check.__name__}: {said}")
     if failed:
@@ -307,34 +299,3 @@ def _channels_last(x: Tensor) -> Tensor:
     """The same maps with channels innermost; of a clip, frame by frame."""
     maps = x.flatten(0, x.ndim - 4).contiguous(memory_format=torch.channels_last)
     return maps.unflatten(0, x.shape[: x.ndim - 3])
-
-
-def _demand(holds: object, otherwise: str) -> None:
-    if not holds:
-        raise Broken(otherwise)
-
-
-def _finite(what: str, tensor: Tensor | None) -> None:
-    _demand(tensor is None or tensor.isfinite().all(), f"{what} is not finite")
-
-
-def _alive(gradient: Tensor | None) -> bool:
-    return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.abs().max() > 1e-12)
-
-
-def _same(what: str, ours: Tensor | None, theirs: Tensor | None, tolerance: float = 1e-9) -> None:
-    if ours is None or theirs is None:
-        return _demand(ours is theirs, f"{what}: one is missing")
-    _demand(ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)} against {tuple(theirs.shape)}")
-    off = (ours - theirs).abs().max().item() / max(theirs.abs().max().item(), 1.0)
-    _demand(off <= tolerance, f"{what}: off by {off:.1e} of the largest value")
-
-
-def _unless_refused(
-    use: Callable[[Mechanism, Tensor], Tensor], build: Callable[[], Mechanism], case: Case
-) -> Tensor | None:
-    """What `use` makes of the module and the case's map; nothing if it is refused in words."""
-    try:
-        return use(build(), case.x())
-    except (Impossible, UserError):
-        return None

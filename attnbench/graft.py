@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -203,13 +203,14 @@ def _replace(model: nn.Module, spot: Spot, module: nn.Module) -> None:
 
 
 def _after(module: nn.Module, args: tuple[Any, ...], output: Tensor, *, call: "_Call") -> Tensor:
-    if module.attention.gated and len(args) > 1 and isinstance(args[1], Tensor):  # type: ignore[union-attr]
-        return module.attention(output, *args[1:])  # type: ignore[operator]
-    return call(module.attention, output)  # type: ignore[arg-type]
+    attention = cast(Mechanism, module.attention)
+    if attention.gated and len(args) > 1 and isinstance(args[1], Tensor):
+        return attention(output, *args[1:])
+    return call(attention, output)
 
 
 def _before(module: nn.Module, args: tuple[Any, ...], *, call: "_Call") -> tuple[Any, ...]:
-    return call(module.attention, args[0]), *args[1:]  # type: ignore[arg-type]
+    return call(cast(Mechanism, module.attention), args[0]), *args[1:]
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _measure(
     measured.checksum = dataset.checksum
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
-    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
     _check_sizes(config, len(dataset.train), steps, group)
     training = Training(network, task, config, steps, group)

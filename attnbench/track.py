@@ -65,7 +65,7 @@ class Mirror(Tracker):
             return
         try:
             what(self.run)
-        except Exception as error:
+        except Exception as error:  # whatever a mirror fails of, training goes on
             self.run = None
             log.warning("wandb failed, the run goes on without it: %s: %s", type(error).__name__, error)
 
@@ -140,7 +140,7 @@ def _start(track: Track, run_folder: Path, cell: Mapping[str, Any], config: Mapp
     for mode in dict.fromkeys((track.mode, "offline")):
         try:
             return start(mode)
-        except Exception as error:
+        except Exception as error:  # as above: of the network, of the disk, of wandb's service
             log.warning("wandb cannot start %s: %s: %s", mode, type(error).__name__, error)
     return None
 

@@ -56,9 +56,7 @@ def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:
     """The quick counter's account of one image: on the meta device, or where values are read, on the CPU."""
     try:
         return _watched(model, torch.zeros(1, *image, device="meta"))
-    except (
-        Exception
-    ):  # the model reads values, or an operator knows no meta device; the CPU gives any true error
+    except Exception:  # it reads values, or uses what knows no meta device; the CPU gives any true error
         return _watched(model, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
 
 

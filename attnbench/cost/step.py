@@ -60,7 +60,7 @@ def prepared(model: nn.Module, on: Conditions) -> tuple[nn.Module, Tensor]:
     shape = (on.batch, *on.image)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on.device)
     if on.layout == torch.channels_last:
-        twin, images = twin.to(memory_format=on.layout), images.to(memory_format=on.layout)  # type: ignore[call-overload]
+        twin, images = twin.to(memory_format=on.layout), images.to(memory_format=on.layout)
     return twin, images
 
 

@@ -39,7 +39,7 @@ def widths(place: Place, count: int) -> list[int]:
 
 def watch(place: Place, taps: nn.ModuleList) -> None:
     """Let the taps, which the module that is built for the place holds, see the last stages' maps."""
-    for info, tap in zip(place.model.feature_info[-len(taps) :], taps):  # type: ignore[union-attr, index, arg-type]
+    for info, tap in zip(place.model.feature_info[-len(taps) :], taps):  # type: ignore[union-attr, index]
         module = place.model.get_submodule(info["module"])  # type: ignore[union-attr]
         # Kept, and so pickled, with the stage: elsewhere it keeps later hooks from taking this one's number.
-        module._tap_handle = module.register_forward_hook(tap.watch)  # type: ignore[assignment, arg-type]
+        module._tap_handle = module.register_forward_hook(tap.watch)  # type: ignore[arg-type]

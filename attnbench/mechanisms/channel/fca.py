@@ -85,7 +85,7 @@ class Fca(Mechanism):
             weight = weight.contiguous(memory_format=torch.channels_last)
         return (x * weight.to(x.dtype)).sum((2, 3))
 
-    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+    def _apply(self, fn, recurse: bool = True):
         """As `nn.Module`, but a basis of another dtype is drawn up anew, without rounding twice."""
         super()._apply(fn, recurse)
         self._fill()

@@ -150,7 +150,7 @@ class GatedLevels(Mechanism):
 
     def f(self, g: Any, x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:
         """The linear layer on the weighted sums over positions and the mean, in this order."""
-        sums = [(a * tap.seen).sum((2, 3)) for a, tap in zip(g, self.taps)]  # type: ignore[operator]
+        sums = [(a * tap.seen).sum((2, 3)) for a, tap in zip(g, self.taps)]
         return self.classify(torch.cat([*sums, x], 1))
 
 
