@@ -1,18 +1,23 @@
 """Networks for the tests of backbones and grafting: configurations, test mechanisms, their liveliness."""
 
 import copy
+from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from attnbench.config import Backbone, folder
+from attnbench import backbones
+from attnbench.config import Backbone, Site, folder
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Mechanism, Place
 from attnbench.mechanisms.channel.se import SE
+
+IMAGE = (3, 32, 32)
+AFTER = Site(after=["layer*.*.bn2"])
 
 
 def backbone(name: str, **changes: Any) -> Backbone:
@@ -21,6 +26,17 @@ def backbone(name: str, **changes: Any) -> Backbone:
         chosen = compose(f"backbone/{name}").backbone
     read = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Backbone), chosen))
     return replace(cast(Backbone, read), **changes)
+
+
+def network(name: str = "resnet8", seed: int = 0) -> nn.Module:
+    """The backbone for small images in evaluation mode, every branch of it open."""
+    torch.manual_seed(seed)
+    return liven(backbones.build(backbone(name), 10, IMAGE)).eval()
+
+
+def images(count: int = 2) -> Tensor:
+    """Small images, the same at each call."""
+    return torch.randn(count, *IMAGE, generator=torch.Generator().manual_seed(1))
 
 
 class Scale(Mechanism):
@@ -37,6 +53,27 @@ class Scale(Mechanism):
 
     def no_weight_decay(self) -> set[str]:
         return {"weight"}
+
+
+class Counted(Scale):
+    """Notes each call, and each start of a pass, of any of its instances."""
+
+    calls: ClassVar[list[str]] = []
+
+    def start_pass(self) -> None:
+        self.calls.append("start")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append("call")
+        return super().forward(x)
+
+
+class Shared(Counted):
+    """One module for each width."""
+
+    @classmethod
+    def share(cls, place: Place, **options: Any) -> Hashable:
+        return place.channels
 
 
 class GatedConv(Mechanism):
@@ -72,3 +109,8 @@ def liven(model: nn.Module) -> nn.Module:
             if parameter.dim() == 1 and 0 <= parameter.min() == parameter.max() <= 1e-4:
                 parameter.fill_(1.0)
     return model
+
+
+def hooks(model: nn.Module) -> int:
+    """How many hooks there are in it."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
