@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from attnbench.cases import Case, draw, randomise, seeded
-from attnbench.demands import Broken, Meaningless, alive, demand, finite, same, unless_refused
+from attnbench.demands import Broken, Meaningless, alive, demand, finite, fits, same, unless_refused
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Mechanism
 
@@ -63,7 +63,7 @@ def shape(case: Case) -> None:
         for training in (True, False):
             module, x = case.fresh().to(dtype).train(training), case.x().to(dtype)
             y = module(x)
-            demand(_fits(case, x, y), f"{tuple(x.shape)} became {tuple(y.shape)}")
+            demand(fits(case, x, y), f"{tuple(x.shape)} became {tuple(y.shape)}")
             demand(y.dtype == dtype, f"{dtype} became {y.dtype}")
 
 
@@ -160,7 +160,7 @@ def sizes(case: Case) -> None:
         other = case.with_(size=size)
         for build in (other.trained, case.trained):
             y = unless_refused(lambda module, x: module(x), build, other)
-            demand(y is None or _fits(other, other.x(), y), f"a map of {size} became {y is None or y.shape}")
+            demand(y is None or fits(other, other.x(), y), f"a map of {size} became {y is None or y.shape}")
             finite(f"the output on {size}", y)
 
 
@@ -288,11 +288,6 @@ def parametrize(*cases: Case) -> Any:
 
     pairs = [pytest.param(check, case, id=f"{case}-{check.__name__}") for case in cases for check in CHECKS]
     return pytest.mark.parametrize(("check", "case"), pairs)
-
-
-def _fits(case: Case, x: Tensor, y: Tensor) -> bool:
-    """Whether y has the shape that it ought to have."""
-    return tuple(y.shape) == (case.result or tuple(x.shape))
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -29,6 +29,11 @@ def finite(what: str, tensor: Tensor | None) -> None:
     demand(tensor is None or tensor.isfinite().all(), f"{what} is not finite")
 
 
+def fits(case: Case, x: Tensor, y: Tensor) -> bool:
+    """Whether y has the shape that it ought to have."""
+    return tuple(y.shape) == (case.result or tuple(x.shape))
+
+
 def alive(gradient: Tensor | None) -> bool:
     """Whether there is a finite gradient that is not zero everywhere."""
     return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.abs().max() > 1e-12)
