@@ -79,9 +79,11 @@ def test_an_interrupt_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/checkpoint.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    asked = time.monotonic()
     child.send_signal(signal.SIGINT)
     printed, _ = child.communicate(timeout=60)
     assert child.returncode == 130, printed
+    assert time.monotonic() - asked < 5
     assert "the same command goes on" in printed
     assert list(tmp_path.glob("runs/*/checkpoint.pt"))
     ended = subprocess.run([*command], capture_output=True, text=True, env={**os.environ})
