@@ -167,9 +167,18 @@ def _sweep(cells: "Sequence[Cell]", flags: list[str]) -> int:
     found = [r for r in (records.find(results, c.key) for c in cells) if r]
     if found and "--dry-run" not in flags:
         console.print(report.summary(found), markup=False)
-        for path in report.write(results):
-            console.print(f"wrote {path}", markup=False)
+        console.print(_written(report.write(results)), markup=False)
     return status
+
+
+def _written(paths: "Sequence[Path]") -> str:
+    """What a report wrote, in a line; of many files the last is the one to begin with."""
+    few = len(paths) < 4
+    return (
+        f"wrote {', '.join(map(str, paths))}"
+        if few
+        else f"wrote {paths[-1]} and {len(paths) - 1} files beside it"
+    )
 
 
 def _data_is_there(cells: "Sequence[Cell]") -> None:
@@ -195,8 +204,7 @@ def _report(words: list[str], flags: list[str]) -> int:
         if kind != "published":
             raise unknown("report", kind, ["published"])
     write = published.write if kinds else report.write
-    for path in write(results):
-        print(f"wrote {path}")
+    print(_written(write(results)))
     return 0
 
 
