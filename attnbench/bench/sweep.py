@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 
 from attnbench import provenance, records
 from attnbench.errors import UserError
@@ -45,11 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     console, rows = Console(highlight=False, soft_wrap=True), []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        rows.append(_row(f"sweep, {jobs} workers", count, _sweep(place / "sweep", count, jobs, words)))
+        ways: list[tuple[str, int, Callable[[], float]]] = [
+            (f"sweep, {jobs} workers", count, lambda: _sweep(place / "sweep", count, jobs, words)),
+            ("one process a cell", single, lambda: _each(place / "each", single, words)),
+            ("Hydra's multirun", count, lambda: _multirun(place / "multirun", count, words)),
+        ]
+        for at, (way, cells, run) in enumerate(ways):
+            console.print(f"{at + 1} of {len(ways)}: {way}, {cells} cells")
+            rows.append(_row(way, cells, run()))
         overhead = _overhead(place / "sweep", rows[0]["seconds"], jobs)
-        seconds = _each(place / "each", single, words)
-        rows.append(_row("one process a cell", single, seconds))
-        rows.append(_row("Hydra's multirun", count, _multirun(place / "multirun", count, words)))
     for row in rows:
         row["sweep_is_faster"] = f"{rows[0]['cells_per_minute'] / row['cells_per_minute']:.2f}"
     for row in rows:
@@ -104,7 +109,8 @@ def _each(place: Path, count: int, words: Sequence[str]) -> float:
     """A process for each cell, on all cores."""
     points = [(name, seed) for seed in range(count) for name in MECHANISMS][:count]
     command = [sys.executable, "-m", "attnbench", *SHORT, *words, *_folders(place)]
-    return _timed([[*command, f"attn={name}", f"seed={seed}"] for name, seed in points])
+    cells = [[*command, f"attn={name}", f"seed={seed}"] for name, seed in points]
+    return sum(_timed([cell]) for cell in track(cells, description="  "))
 
 
 def _multirun(place: Path, count: int, words: Sequence[str]) -> float:
@@ -140,7 +146,9 @@ def _write(rows: Sequence[dict[str, Any]], overhead: str) -> None:
     import pandas
 
     table = pandas.DataFrame(rows, columns=list(COLUMNS))
-    where = f"{provenance.processor()}; versions {provenance.versions()}."
+    code, versions = provenance.code(), provenance.versions()
+    changed = " with uncommitted changes" if code["dirty"] else ""
+    where = f"{provenance.processor()}; torch {versions['torch']}; commit {code['commit']}{changed}."
     head = f"# Sweeps: cells per minute\n\n{__doc__}\n{where}\n\n"
     text = f"{head}{table.to_markdown(index=False)}\n\n{overhead}\n"
     records.write_whole(Path("results/sweep-speed.md"), text.encode())
