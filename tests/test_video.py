@@ -232,6 +232,9 @@ def test_training_digits_move_from_epoch_to_epoch_as_seed_and_step_say(digits: P
     for whole, parts in zip(first, zip(*(seen(found.train, rank=rank, world=2) for rank in (0, 1)))):
         for rank, part in enumerate(parts):
             assert torch.equal(whole[rank::2], part)
+    cut = seen(found.train, augment=Augment(crop="resized", scale=[0.2, 0.2], flip=False))
+    assert cut[0].shape == first[0].shape and cut[0].std() > 0
+    assert not any(torch.equal(a, b) for a, b in zip(first[0], cut[0], strict=True))
     for split in (found.val, found.test):
         assert all(torch.equal(a, b) for a, b in zip(seen(split), seen(split, seed=1, epoch=1), strict=True))
 

@@ -78,12 +78,10 @@ class Moving(Split):
             whole = plan.order[step * plan.batch_size : (step + 1) * plan.batch_size]
             rng = generator(plan.seed, plan.epoch, step, CANVAS)
             canvas = translated(self.digits[whole], self.side, self.clutter, rng, self.digits)
-            rows, draws = plan[step]
             images = torch.from_numpy(canvas[plan.rank :: plan.world, ..., None]).to(self.device)
-            yield (
-                self.pixels(images, draws, plan.augment),
-                self.targets[torch.from_numpy(rows).to(self.device)],
-            )
+            batch = plan[step]
+            where = torch.from_numpy(batch.rows).to(self.device)
+            yield self.seen(images, batch, plan.augment), self.targets[where]
 
 
 def _check(side: int, clutter: int) -> None:

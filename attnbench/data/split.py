@@ -14,7 +14,7 @@ from attnbench.config import Augment, Data
 from attnbench.data import check_augment
 from attnbench.data.augment import Pixels
 from attnbench.data.crop import boxes
-from attnbench.data.order import Plan, stratified
+from attnbench.data.order import Batch, Plan, stratified
 from attnbench.errors import UserError
 
 
@@ -59,6 +59,15 @@ class Split(ABC):
             raise UserError(f"{len(self)} images do not fill one batch of {batch_size}: lower the batch size")
         return self.read(plan)
 
+    def seen(
+        self, images: UInt8[Tensor, "b h w c"], batch: Batch, augment: Augment | None
+    ) -> Float[Tensor, "b c height width"]:
+        """What the network sees of a batch's images on the device."""
+        cut = None
+        if augment is not None and augment.crop == "resized":
+            cut = boxes(batch.draws, augment, np.tile(images.shape[1:3], (len(images), 1)))
+        return self.pixels(images, batch.draws, augment, cut)
+
     @abstractmethod
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
         """The plan's batches, from its start on."""
@@ -78,12 +87,9 @@ class Resident(Split):
         self.images = torch.from_numpy(images).to(device)
 
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows, draws in plan:
-            where = torch.from_numpy(rows).to(self.device)
-            cut = None
-            if plan.augment is not None and plan.augment.crop == "resized":
-                cut = boxes(draws, plan.augment, np.tile(self.images.shape[1:3], (len(rows), 1)))
-            yield self.pixels(self.images[where], draws, plan.augment, cut), self.targets[where]
+        for batch in plan:
+            where = torch.from_numpy(batch.rows).to(self.device)
+            yield self.seen(self.images[where], batch, plan.augment), self.targets[where]
 
 
 @dataclass(frozen=True)
