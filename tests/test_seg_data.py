@@ -264,8 +264,20 @@ def test_a_digit_differs_from_what_is_around_it(scenes):
 def test_scenes_refuse_what_they_cannot_do():
     with pytest.raises(UserError, match="squares"):
         data.load(replace(SMALL, width=48), CPU, task="seg")
-    with pytest.raises(UserError, match=r"data\.train=N"):
+    with pytest.raises(UserError, match="set one of them"):
         data.load(replace(SMALL, options={"subset": 0.5}), CPU, task="seg")
+
+
+@pytest.mark.parametrize(("task", "settings"), [("seg", {}), ("cls", {}), ("clip", {"frames": 2})])
+def test_a_subset_of_scenes_is_their_beginning(task, settings):
+    def images(**options):
+        made = Data(name="scenes", size=16, classes=data.CLASSES["scenes"][task], val=20, test=20, **settings)
+        split = data.load(replace(made, options=options), CPU, task=task).train
+        return torch.cat([x for x, _ in split.batches(100)])
+
+    share, number = images(subset=0.01), images(subset=50)
+    assert len(share) == 40
+    assert torch.equal(share, number[:40])
 
 
 def test_classes_are_known_by_task():

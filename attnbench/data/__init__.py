@@ -200,6 +200,28 @@ def options(data: Data, **known: Any) -> dict[str, Any]:
     return {**known, **data.options}
 
 
+def one_count(data: Data, subset: Any) -> None:
+    """Raise `UserError` where two settings say how many images train."""
+    if subset is not None and data.train is not None:
+        raise UserError("data.train and data.options.subset both say how many images train: set one of them")
+
+
+def kept(wanted: Any, available: int, split: str) -> int:
+    """How many of a split a share (a float up to 1) or a number (an integer) keeps; None: all."""
+    if wanted is None:
+        return available
+    share = isinstance(wanted, float)
+    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+    if not number or wanted <= 0 or (share and wanted > 1):
+        raise UserError(
+            f"data.options.subset={wanted}: a share of the images (0.0 to 1.0) or a number (1 or more)"
+        )
+    count = max(round(wanted * available), 1) if share else wanted
+    if count > available:
+        raise UserError(f"{count} images of the {split} split are asked for, but it has {available}")
+    return count
+
+
 def require(data: Data, **right: int) -> None:
     """Raise `UserError` where a setting is not what the set has."""
     for name, value in right.items():

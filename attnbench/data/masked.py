@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as Steps
 
 from attnbench.config import Data
+from attnbench.data import one_count
 from attnbench.data.joint import Joint
 from attnbench.data.masks import Frame, Pairs, keep
 from attnbench.data.order import Plan, generator
@@ -122,8 +123,7 @@ def dataset(
     workers: int,
 ) -> Dataset:
     """A data set of files for each of train, val and test, thinned as the settings ask."""
-    if chosen["subset"] is not None and data.train is not None:
-        raise UserError("data.train and data.options.subset both say how many images train: set one of them")
+    one_count(data, chosen["subset"])
     for split, pairs in parts.items():
         pairs.checksum()  # before masks are read for a subset: what is missing is missed at once
         wanted = chosen["subset"] if split == "train" and data.train is None else getattr(data, split)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from attnbench.config import Data
+from attnbench.data import kept
 from attnbench.data.files import decode
 from attnbench.data.order import generator
 from attnbench.errors import UserError
@@ -177,22 +178,7 @@ def keep(
 
     A smaller choice is part of a larger one; classes stay in their shares of images.
     """
-    count = _count(wanted, len(rows), split)
+    count = kept(wanted, len(rows), split)
     if count == len(rows):
         return rows
     return np.sort(rows[covering(presence(pairs[rows], classes), count, seed)])
-
-
-def _count(wanted: Any, available: int, split: str) -> int:
-    if wanted is None:
-        return available
-    share = isinstance(wanted, float)
-    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    if not number or wanted <= 0 or (share and wanted > 1):
-        raise UserError(
-            f"data.options.subset={wanted}: a share of the images (0.0 to 1.0) or a number (1 or more)"
-        )
-    count = max(round(wanted * available), 1) if share else wanted
-    if count > available:
-        raise UserError(f"{count} images of the {split} split are asked for, but it has {available}")
-    return count

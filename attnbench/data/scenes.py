@@ -5,6 +5,7 @@ and test images are disjoint. A picture is painted in layers, each an outline (h
 stroke covers) and a colour, so that the outlines are masks and a moved outline is the next frame.
 """
 
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import kept, one_count, options, require
 from attnbench.data.order import generator, stratified
 from attnbench.data.split import Dataset, resident
 
@@ -45,12 +46,18 @@ class Pose(NamedTuple):
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Scenes on the device, classes in equal numbers; `data.split_seed` draws all but the test images."""
     require(data, classes=10, channels=3)
-    options(data)
     parts = {}
-    for split, usual in COUNTS.items():
-        count = getattr(data, split) or usual
+    for split, count in counts(data, COUNTS).items():
         parts[split] = paint(split, count, data.size, 0 if split == "test" else data.split_seed)
     return resident([str(digit) for digit in range(10)], parts, data, device)
+
+
+def counts(data: Data, usual: Mapping[str, int]) -> dict[str, int]:
+    """How many of each split: as the settings say or as usual; `subset` keeps the first of the training's."""
+    found = {split: getattr(data, split) or count for split, count in usual.items()}
+    subset = options(data, subset=None)["subset"]
+    one_count(data, subset)
+    return found | {"train": kept(subset, found["train"], "train")}
 
 
 @cache

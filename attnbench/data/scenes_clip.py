@@ -13,10 +13,21 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import require
 from attnbench.data.clips import Part, resident_clips
 from attnbench.data.order import generator
-from attnbench.data.scenes import COUNTS, Digits, Pose, background, colours, digits, fragments, outline, pose
+from attnbench.data.scenes import (
+    COUNTS,
+    Digits,
+    Pose,
+    background,
+    colours,
+    counts,
+    digits,
+    fragments,
+    outline,
+    pose,
+)
 from attnbench.data.split import Dataset
 from attnbench.errors import UserError
 
@@ -33,13 +44,11 @@ DIM = 0.1  # of a digit's contrast where it is faintest
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Clips on the device, classes in equal numbers; `data.split_seed` draws all but the test clips."""
     require(data, classes=len(CLASSES), channels=3)
-    options(data)
     square(data)
     if data.frames is None or data.frames < 2:
         raise UserError(f"data.frames={data.frames}: the order of moving digits needs at least 2 frames")
     parts = {}
-    for split, usual in COUNTS.items():
-        count = getattr(data, split) or usual
+    for split, count in counts(data, COUNTS).items():
         seed = 0 if split == "test" else data.split_seed
         parts[split] = paint(split, count, data.size, data.frames, seed)
     return resident_clips(list(CLASSES), parts, data, device)

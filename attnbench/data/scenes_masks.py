@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int, UInt8
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import require
 from attnbench.data.joint import Joint
 from attnbench.data.masked import ResidentMasks
 from attnbench.data.order import generator
@@ -23,6 +23,7 @@ from attnbench.data.scenes import (
     Digits,
     background,
     colours,
+    counts,
     digits,
     fragments,
     of_class,
@@ -44,13 +45,10 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     require(data, classes=len(NAMES), channels=3)
     if data.image[1] != data.image[2]:
         raise UserError(f"data.width={data.width}: scenes are squares of data.size={data.size}")
-    subset = options(data, subset=None)["subset"]
-    if subset is not None:
-        raise UserError("data.options.subset: any number of scenes can be made, by data.train=N")
     digest, joint = sha256(), Joint(data, device)
     splits = {}
-    for split, usual in COUNTS.items():
-        count, seed = getattr(data, split) or usual, 0 if split == "test" else data.split_seed
+    for split, count in counts(data, COUNTS).items():
+        seed = 0 if split == "test" else data.split_seed
         images, masks = paint(split, count, data.size, seed)
         digest.update(images.data)
         digest.update(masks.data)

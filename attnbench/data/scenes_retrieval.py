@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import require
 from attnbench.data.clips import Part, resident_clips
 from attnbench.data.order import generator
-from attnbench.data.scenes import Digits, digits, outline
+from attnbench.data.scenes import Digits, counts, digits, outline
 from attnbench.data.scenes_clip import clutter, motion, pixels, square
 from attnbench.data.split import Dataset
 from attnbench.errors import UserError
@@ -36,13 +36,11 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     first clip of each identity at each camera is one, the rest is the gallery.
     """
     require(data, channels=3)
-    options(data)
     square(data)
     frames = data.frames or 1
     parts: dict[str, Part] = {}
-    for split, usual in COUNTS.items():
+    for split, count in counts(data, COUNTS).items():
         identities = IDENTITIES.get(split, data.classes)
-        count = getattr(data, split) or usual
         least = identities * CAMERAS * (1 if split == "train" else 2)
         if count < least:
             raise UserError(

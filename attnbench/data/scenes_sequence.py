@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int, UInt8
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import require
 from attnbench.data.order import generator
-from attnbench.data.scenes import COUNTS, Digits, Pose, colours, digits, outline
+from attnbench.data.scenes import COUNTS, Digits, Pose, colours, counts, digits, outline
 from attnbench.data.scenes_clip import clutter, pixels, square
 from attnbench.data.split import Dataset, resident
 
@@ -22,11 +22,9 @@ TILT = 0.2  # rad, at most
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Images on the device, each with 1 to `data.length` digits; the split seed draws all but the test's."""
     require(data, classes=len(NAMES), channels=3)
-    options(data)
     square(data)
     parts = {}
-    for split, usual in COUNTS.items():
-        count = getattr(data, split) or usual
+    for split, count in counts(data, COUNTS).items():
         seed = 0 if split == "test" else data.split_seed
         parts[split] = paint(split, count, data.size, data.length or 1, seed)
     return resident(list(NAMES), parts, data, device)

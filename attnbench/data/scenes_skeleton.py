@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int
 
 from attnbench.config import Data
-from attnbench.data import options, require
+from attnbench.data import require
 from attnbench.data.order import generator
+from attnbench.data.scenes import counts
 from attnbench.data.skeletons import Part, resident_skeletons
 from attnbench.data.split import Dataset
 from attnbench.errors import UserError
@@ -40,12 +41,10 @@ LEAST_FRAMES = 12
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Sequences on the device, classes in equal numbers; `data.split_seed` draws all but the test's."""
     require(data, classes=len(CLASSES), joints=len(REST))
-    options(data)
     if data.frames is None or data.frames < LEAST_FRAMES:
         raise UserError(f"data.frames={data.frames}: two limbs in turn need at least {LEAST_FRAMES} frames")
     parts: dict[str, Part] = {}
-    for split, usual in COUNTS.items():
-        count = getattr(data, split) or usual
+    for split, count in counts(data, COUNTS).items():
         key = 0 if split == "test" else data.split_seed, list(COUNTS).index(split), 3
         blocks = [block(generator(*key, i), data.frames) for i in range(-(-count // BLOCK))]
         joints, labels = (np.concatenate(part)[:count] for part in zip(*blocks))
