@@ -159,6 +159,7 @@ class Cluster:
     """Stands in for a cluster: its jobs do what the test says."""
 
     lasting = True
+    logs = "the cluster's logs"
 
     def __init__(self) -> None:
         self.chunks: dict[str, Chunk] = {}
@@ -218,9 +219,19 @@ def test_cells_of_a_lost_job_run_again_alone_and_not_for_ever(tmp_path):
     events = follow(work(wanted, executor="slurm", chunk=2), cluster, each)
     assert [len(chunk.configs) for chunk in cluster.chunks.values()][:3] == [2, 1, 1]
     found = {r["key"]: r for r in records.read(tmp_path)[0]}
-    assert found[wanted[0].key]["reason"] == "its job ended 3 times without a record"
+    assert found[wanted[0].key]["reason"] == "its job ended 3 times without a record: see the cluster's logs"
     assert found[wanted[1].key]["status"] == "done"
     assert [e.state for e in events if e.cell is wanted[0]][-1] == "ended"
+
+
+def test_jobs_that_die_before_a_cell_begins_are_told_and_not_handed_in_for_ever(tmp_path):
+    wanted, cluster = cells(tmp_path, attn=("none", "se")), Cluster()
+    events = follow(work(wanted, executor="slurm", chunk=2), cluster, lambda look: cluster.living.clear())
+    assert len(cluster.chunks) == 1 + 2 + 2  # both cells in one job, then alone, three times each
+    notes = [e.reason for e in events if e.state == "note"]
+    assert notes[0] == "job job0 ended before one of its 2 cells began: see the cluster's logs"
+    found, _ = records.read(tmp_path)
+    assert [record["status"] for record in found] == ["failed", "failed"]
 
 
 def test_a_new_driver_takes_over_the_jobs_that_it_finds(tmp_path):

@@ -16,6 +16,7 @@ class Engine:
     """The cluster at `launch.options.address`; the other options are those of Ray's tasks."""
 
     lasting = False  # Ray ends a driver's tasks with the driver
+    logs = "the logs of Ray's workers"
 
     def __init__(self, launch: Launch, runs: str) -> None:
         options = {name: value for name, value in launch.options.items() if value is not None}

@@ -33,6 +33,7 @@ class Jobs(Protocol):
     """What a cluster can do."""
 
     lasting: bool  # whether jobs outlive the driver
+    logs: str  # where to read what they printed
 
     def submit(self, chunks: Sequence[Chunk]) -> list[str]:
         """Hand in chunks; a name for each job."""
@@ -154,15 +155,21 @@ class Remote:
         self.hear(Event(cell, "running", worker=job, share=state["share"], figures=state["figures"]))
 
     def _give_back(self, job: str) -> None:
-        """Free the cells of a job that is gone; those that it was at may be to blame."""
-        for key, cell in self.flying.pop(job).items():
-            state = read(Path(cell.config.runs) / key) or {}
-            self.lost[key] += state.get("state") == "running"
+        """Free the cells of a job that is gone; those it was at, or all if none began, may be to blame."""
+        cells = self.flying.pop(job)
+        states = {key: read(Path(cell.config.runs) / key) or {} for key, cell in cells.items()}
+        blamed = {key for key, state in states.items() if state.get("state") == "running"}
+        if not blamed and not self.begun & cells.keys():
+            blamed = set(cells)
+            text = f"job {job} ended before one of its {len(cells)} cells began: see {self.jobs.logs}"
+            self.hear(Event(next(iter(cells.values())), "note", text))
+        for key, cell in cells.items():
+            self.lost[key] += key in blamed
             if self.lost[key] < TRIES:
                 self.free[key] = cell
                 if key in self.begun:
                     self.begun.discard(key)
                     self.hear(Event(cell, "waiting", f"job {job} is gone; it is tried again", job))
             else:
-                reason = f"its job ended {TRIES} times without a record"
+                reason = f"its job ended {TRIES} times without a record: see {self.jobs.logs}"
                 self.hear(Event(cell, *give_up(cell, reason, self.work.seen.get(key)), worker=job))

@@ -39,9 +39,9 @@ class Engine:
         if shutil.which("sbatch") is None:
             raise UserError("launch=slurm: this machine has no sbatch; run it on a login node of the cluster")
         self.passing: Counter[str] = Counter()
-        self.executor = submitit.SlurmExecutor(
-            folder=Path(runs).absolute() / FOLDER / "slurm", max_num_timeout=ALWAYS
-        )
+        folder = Path(runs).absolute() / FOLDER / "slurm"
+        self.logs = str(folder)
+        self.executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=ALWAYS)
         options = {name: value for name, value in launch.options.items() if value is not None}
         try:
             self.executor.update_parameters(

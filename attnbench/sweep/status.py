@@ -22,7 +22,7 @@ def lines(results: Path, runs: Path, cells: Sequence[Cell] = ()) -> Iterator[str
     """The state of the store in these folders and, where cells are given, the plan of their sweep."""
     found, damaged = records.read(results)
     ends = Counter(record["status"] for record in found)
-    counts = ", ".join(f"{count} {end}" for end, count in ends.most_common())
+    counts = ", ".join(f"{n} {end}" for end, n in sorted(ends.items(), key=lambda e: (e[0] != "done", e)))
     yield f"{results}: {len(found)} records" + (f" ({counts})" if counts else "")
     yield from (f"  damaged: {file}: {why}" for file, why in damaged.items())
     sweeps = list(book.read(runs))
