@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import mechanisms
-from attnbench.config import Config
+from attnbench.config import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")
@@ -30,8 +30,10 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        sites = mechanisms.entry(self.mechanism).sites
-        return next((site for site in sites if site in self.config.sites), sites[0])
+        entry = mechanisms.entry(self.mechanism)
+        there = [site for site in entry.sites if site in self.config.sites]
+        fitting = [s for s in there if entry.of_clips or self.config.sites[s].layout != Layout.BTCHW]
+        return next(iter([*fitting, *there, *entry.sites]))
 
     @property
     def mechanism(self) -> str:

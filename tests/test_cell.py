@@ -82,6 +82,12 @@ def test_resolved_site_is_the_one_on_the_card():
     assert cell(["attn=se"]).site == "residual"
 
 
+def test_what_reads_one_map_passes_over_the_place_of_all_frames():
+    assert cell(["task=clip", "attn=danet"]).site == "stage"
+    assert cell(["task=clip", "attn=gltr"]).site == "head"
+    assert cell(["task=seg", "attn=danet"]).site == "head"
+
+
 def test_a_site_that_the_backbone_lacks_is_impossible_and_says_what_there_is():
     config = cell(["attn=se", "site=residual"]).config
     bare = replace(config, backbone=replace(config.backbone, sites={"stage": config.backbone.sites["stage"]}))

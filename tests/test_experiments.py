@@ -1,8 +1,10 @@
 """Experiments are questions: files that name cells."""
 
+from pathlib import Path
+
 import pytest
 
-from attnbench import mechanisms
+from attnbench import mechanisms, records
 from attnbench.errors import UserError
 from attnbench.sweep import experiment
 
@@ -15,6 +17,19 @@ def test_every_experiment_asks_a_question_and_has_cells_with_controls(name):
     assert len({c.key for c in cells}) == len(cells) > 1
     controls = {(c.table, c.config.seed) for c in cells if c.mechanism == "none"}
     assert {(c.table, c.config.seed) for c in cells} == controls
+
+
+def test_every_committed_record_is_a_cell_of_an_experiment():
+    def place(cell, table):
+        return table, cell["attn"], cell["site"], cell["seed"]
+
+    asked = [c for n in experiment.names() if n != "quick" for c in experiment.load(n).cells()]
+    known = {place(c.coordinates(), c.table) for c in asked}
+    results = Path(__file__).parents[1] / "results"
+    found, damaged = records.read(results)
+    assert found and not damaged
+    lost = [r["key"] for r in found if place(r["cell"], r["table"]) not in known]
+    assert lost == []
 
 
 def test_all_stands_for_every_mechanism_and_a_category_for_its_own(tmp_path):

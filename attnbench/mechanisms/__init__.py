@@ -39,6 +39,11 @@ class Entry:
         return (site,) if isinstance(site, str) else tuple(site)
 
     @property
+    def of_clips(self) -> bool:
+        """Whether frames in order are what it is for."""
+        return self.category in ("temporal", "spatial_temporal")
+
+    @property
     def module(self) -> str:
         parts = self.path.relative_to(HERE).with_suffix("").parts
         return ".".join((__name__, *parts))
