@@ -70,9 +70,15 @@ def _variants(override: Override) -> Iterator[str]:
 @cache
 def configure(*arguments: str) -> Config:
     """The checked configuration that the arguments ask for; raises `UserError` in the user's words."""
-    config = _counted(_resolve(*arguments))
+    config = unchecked(*arguments)
     validate(config)
     return config
+
+
+@cache
+def unchecked(*arguments: str) -> Config:
+    """As `configure`, for words that need not make sense before more are said."""
+    return _counted(_resolve(*arguments))
 
 
 def assemble(*arguments: str) -> Config:
@@ -80,37 +86,47 @@ def assemble(*arguments: str) -> Config:
 
     A site that the network lacks is let through: in a grid it makes a cell impossible, no request wrong.
     """
-    overrides = settings(arguments)
-    if any(o.is_add() or o.is_force_add() or o.is_delete() or o.package for o in overrides):
-        return configure(*arguments)
     own: dict[str, list[Override]] = {}
     others = []
+    overrides = settings(arguments)
     for override in overrides:
         if (name := _part_of(override)) in OWN:
             own.setdefault(name, []).append(override)
         else:
             others.append(override.input_line or "")
-    shared = _shared(*others)
     found = {name: _part(name, words) for name, words in own.items()}
-    if shared is None or ENTANGLED in found.values():
-        return configure(*arguments)
-    config = replace(shared, **found)
+    if ENTANGLED in found.values() or any(map(_refers, overrides)):
+        config = unchecked(*arguments)
+        check_shared(config)
+    else:
+        config = replace(_shared(*others), **found)
     check_own(config)
     return config
 
 
 @cache
-def _shared(*arguments: str) -> Config | None:
-    """What many cells have in common, from its parts; None where these cannot be composed one by one."""
+def _shared(*arguments: str) -> Config:
+    """What many cells have in common, from its parts."""
     parts: dict[str, list[Override]] = {}
     for override in settings(arguments):
         parts.setdefault(_part_of(override), []).append(override)
     found = {name: _part(name, overrides) for name, overrides in parts.items()}
-    if ENTANGLED in found.values():
-        return None
-    config = _counted(replace(_resolve(), **found))
+    entangled = {name for name, part in found.items() if part is ENTANGLED}
+    config = _counted(replace(_resolve(), **{**found, **_together(entangled, arguments)}))
     check_shared(config)
     return config
+
+
+def _together(names: set[str], arguments: Sequence[str]) -> dict[str, Any]:
+    """These settings of the top level and all that change with them, by the arguments about them."""
+    own = _resolve(*(line for line in arguments if _part_of(_parse(line)) in names))
+    more = names | _changed(own)
+    return {name: getattr(own, name) for name in names} if more == names else _together(more, arguments)
+
+
+def _refers(override: Override) -> bool:
+    """Whether what it says cannot be known without the other settings."""
+    return bool(override.package) or "${" in (override.input_line or "")
 
 
 def _part_of(override: Override) -> str:
@@ -123,11 +139,13 @@ def _counted(config: Config) -> Config:
 
 
 def _part(name: str, overrides: Sequence[Override]) -> Any:
-    """One setting of the configuration's top level, by the overrides that are about it."""
+    """One setting of the configuration's top level, by the overrides that are about it, or `ENTANGLED`."""
+    if any(o.is_add() or o.is_force_add() or o.is_delete() for o in overrides):
+        return ENTANGLED
     if name == "attn":
         return _attention(overrides)
     last = overrides[-1].value()
-    if name in PLAIN and type(last) is PLAIN[name] and "${" not in str(last):
+    if name in PLAIN and type(last) is PLAIN[name]:
         return last
     return _composed(name, *(o.input_line or "" for o in overrides))
 
@@ -138,7 +156,8 @@ def _attention(overrides: Sequence[Override]) -> dict[str, Any]:
     for override in sorted(overrides, key=lambda o: "." in o.key_or_group):
         key, value = override.key_or_group, override.value()
         if key == "attn":
-            attn = {"name": value, **mechanisms.entry(str(value)).options}
+            options = mechanisms.entry(str(value)).options.items()
+            attn = {"name": value} | {k: list(v) if isinstance(v, tuple) else v for k, v in options}
         else:
             attn[key.removeprefix("attn.")] = value
     return attn
@@ -147,10 +166,13 @@ def _attention(overrides: Sequence[Override]) -> dict[str, Any]:
 @cache
 def _composed(name: str, *arguments: str) -> Any:
     """One setting of the top level as composed by itself; `ENTANGLED` where others change with it."""
-    base, own = _resolve(), _resolve(*arguments)
-    others = [f.name for f in fields(Config) if f.name != name]
-    alone = all(getattr(base, other) == getattr(own, other) for other in others)
-    return getattr(own, name, ENTANGLED) if alone else ENTANGLED
+    own = _resolve(*arguments)
+    return ENTANGLED if _changed(own) - {name} else getattr(own, name, ENTANGLED)
+
+
+def _changed(config: Config) -> set[str]:
+    """Names of the top level whose settings are not those of a request without arguments."""
+    return {f.name for f in fields(Config) if getattr(config, f.name) != getattr(_resolve(), f.name)}
 
 
 @cache
@@ -158,12 +180,12 @@ def _resolve(*arguments: str) -> Config:
     overrides = settings(arguments)
     chosen = [o for o in overrides if _choose(o)]
     with _hydra():
-        composed = _compose([o.input_line or "" for o in chosen])
+        composed = _compose(*(o.input_line or "" for o in chosen))
         for override in overrides:
             if override not in chosen and not override.is_force_add():
                 _known(override, composed)
         if len(chosen) < len(overrides):
-            composed = _compose(arguments)
+            composed = _compose(*arguments)
         config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise UserError("conf/config.yaml does not start from the schema")
@@ -207,7 +229,8 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _paths(node._get_node(name), path)
 
 
-def _compose(arguments: Sequence[str]) -> DictConfig:
+@cache
+def _compose(*arguments: str) -> DictConfig:
     try:
         return hydra_compose("config", list(arguments))
     except (HydraException, OmegaConfBaseException) as error:

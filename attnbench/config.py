@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ class Config:
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
 
-    @property
+    @cached_property
     def sites(self) -> dict[str, Site]:
         """Where attention can stand: the task's own sites, and the backbone's within the task's network."""
         inner = self.backbone.sites
