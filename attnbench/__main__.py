@@ -209,15 +209,17 @@ def _report(words: list[str], flags: list[str]) -> int:
 
 
 def _compare(words: list[str], flags: list[str]) -> int:
+    from attnbench import compose
     from attnbench.report.compare import compare
 
-    return _told(compare(words))
+    return _told(compare(words, compose.unchecked))
 
 
 def _recommend(words: list[str], flags: list[str]) -> int:
+    from attnbench import compose
     from attnbench.report.recommend import recommend
 
-    return _told(recommend(words))
+    return _told(recommend(words, compose.unchecked))
 
 
 def _told(paragraphs: Iterable[str]) -> int:

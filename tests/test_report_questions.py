@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from attnbench import compose
 from attnbench.__main__ import main
 from attnbench.errors import UserError
 from attnbench.report import lacking, limits, selection
@@ -25,7 +26,7 @@ def table(seeds: int = 5, **gains: float) -> list[dict[str, Any]]:
 
 
 def said(verb: Any, results: Path, words: str) -> str:
-    return "\n\n".join(filter(None, verb([*words.split(), f"results={results}"])))
+    return "\n\n".join(filter(None, verb([*words.split(), f"results={results}"], compose.unchecked)))
 
 
 def test_a_comparison_shows_rows_verdicts_seeds_and_each_against_the_other(tmp_path: Path) -> None:
@@ -45,8 +46,9 @@ def test_what_a_comparison_lacks_is_named_with_its_time(tmp_path: Path) -> None:
     put(tmp_path, *table(seeds=3, se=1.0))
     text = said(compare, tmp_path, "attn=se,gc backbone=resnet20")
     assert "9 cells are missing: about 45 min one after another" in text  # 300 s each
-    assert f"attnbench -m {TABLE} attn=none,se seed=3,4" in text
-    assert f"attnbench -m {TABLE} attn=gc seed=0,1,2,3,4" in text
+    first, second = (line for line in text.splitlines() if f"attnbench -m {TABLE} " in line)
+    assert " attn=none,se site=residual seed=3,4 data.root=FOLDER" in first
+    assert " attn=gc seed=0,1,2,3,4 data.root=FOLDER" in second
 
 
 def test_a_comparison_that_was_never_run_says_what_to_run(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_nothing_shown_to_help_means_none(tmp_path: Path) -> None:
     assert (
         "Nothing within the limits is shown to help: stay with none; 1 of 1 rows have too few seeds" in text
     )
-    assert "attn=none,se seed=3,4" in text
+    assert "attn=none,se site=residual seed=3,4" in text
     assert "cells are missing: about" in text
 
 

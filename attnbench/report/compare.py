@@ -7,7 +7,6 @@ from itertools import combinations
 import numpy as np
 from tabulate import tabulate
 
-from attnbench.errors import UserError
 from attnbench.report import lacking, notes, selection, verdicts
 from attnbench.report.columns import (
     COST,
@@ -21,35 +20,40 @@ from attnbench.report.columns import (
     probability,
     score,
 )
+from attnbench.report.commands import Compose
 from attnbench.report.conditions import conditions
 from attnbench.report.layout import terminal
 from attnbench.report.rows import CONTROL, Row, Table
 from attnbench.report.statistics import effects
 
 
-def compare(words: Sequence[str]) -> Iterator[str]:
-    """The answer to `compare attn=se,eca backbone=resnet20 data=cifar10`, paragraph by paragraph."""
+def compare(words: Sequence[str], compose: Compose) -> Iterator[str]:
+    """The answer to `compare attn=se,eca backbone=resnet20 data=cifar10`, paragraph by paragraph.
+
+    `compose` makes the configuration that words ask for, to name the cells that are missing.
+    """
     asked = selection.parse(words)
     every = selection.read(asked)
     found = [t for t in every if asked.table(t)]
     if not found:
-        yield from _nothing(asked, every)
+        yield from _nothing(asked, every, compose)
         return
     for table in found:
-        yield from _comparison(table, asked, every)
+        yield from _comparison(table, asked, every, compose)
 
 
-def _nothing(asked: selection.Selection, every: list[Table]) -> Iterator[str]:
+def _nothing(asked: selection.Selection, every: list[Table], compose: Compose) -> Iterator[str]:
     """What to run where no table is what was asked for."""
-    where = {key: values[0] for key, values in asked.asked.items() if key in selection.OF_TABLE}
     told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
     there = "; ".join(dict.fromkeys(t.title for t in every))
     yield f"No record answers {told or 'this'}. There are: {there}."
-    wanted = {name: list(lacking.SEEDS) for name in [CONTROL, *asked.asked.get("attn", [])]}
-    yield "\n".join(lacking.plan(where, wanted, [r for t in every for r in t.records]))
+    names = dict.fromkeys([CONTROL, *asked.asked.get("attn", [])])
+    yield "\n".join(lacking.unknown_table(asked, names, every, compose))
 
 
-def _comparison(table: Table, asked: selection.Selection, every: list[Table]) -> Iterator[str]:
+def _comparison(
+    table: Table, asked: selection.Selection, every: list[Table], compose: Compose
+) -> Iterator[str]:
     rows = [row for row in table.rows if row.attn != CONTROL and asked.row(row)]
     shown = ([table.control] if table.control else []) + rows
     yield f"# {table.title}"
@@ -65,7 +69,7 @@ def _comparison(table: Table, asked: selection.Selection, every: list[Table]) ->
     key = table.metric.key if table.metric else None
     told = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
     yield "\n".join([*told, *(f"{name}: {text}" for name, text in conditions(table))])
-    yield "\n".join(_missing(table, rows, asked, every))
+    yield "\n".join(_missing(table, rows, asked, every, compose))
 
 
 def _columns(table: Table) -> list:
@@ -122,15 +126,13 @@ def _against_each_other(rows: list[Row], metric: str) -> str:
     return "\n".join(lines)
 
 
-def _missing(table: Table, rows: list[Row], asked: selection.Selection, every: list[Table]) -> list[str]:
+def _missing(
+    table: Table, rows: list[Row], asked: selection.Selection, every: list[Table], compose: Compose
+) -> list[str]:
     """What the comparison lacks to be judged."""
     if table.metric is None:
         return []
     there = {name for row in rows for name in (row.attn, row.mechanism)}
     others = [name for name in asked.asked.get("attn", []) if name not in there and name != CONTROL]
-    if unnamed := [name for name in others if "(" in name]:
-        raise UserError(
-            f"no cells of {', '.join(unnamed)} on {table.title}: run them, options as attn.NAME=VALUE"
-        )
-    where = lacking.where(table, every)
-    return lacking.plan(where, lacking.of_table(table, asked.row, others), table.records)
+    wanted = [*lacking.of_table(table, asked.row), *lacking.new(others, every, asked)]
+    return lacking.missing(table, wanted, asked, compose)

@@ -11,6 +11,7 @@ from attnbench.records import Record
 from attnbench.report.load import VARIES, at, number, started
 
 FOLD = ("config", "data", "options", "fold")
+MEMBERS = "members"  # of a mean: pairs of a fold and the table that its cells have by themselves
 NOT_SHARED = {"backbone": ("sites",), "task": ("sites",), "data": ("root", "download")}
 
 
@@ -50,6 +51,7 @@ def _mean(table: str, folds: list[Any], by_fold: dict[Any, Record]) -> Record:
     return {
         **newest,
         "table": table,
+        MEMBERS: [(fold, by_fold[fold]["table"]) for fold in folds if fold in by_fold],
         "status": status,
         "reason": reason,
         "config": {**newest["config"], "data": {**data, "options": options}},

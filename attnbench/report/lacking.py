@@ -1,19 +1,19 @@
 """Which cells a question would need that no record answers yet, and how long they would take."""
 
 import statistics
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from attnbench import mechanisms
+from attnbench.errors import UserError
 from attnbench.records import Record
-from attnbench.report import conditions
-from attnbench.report.folds import FOLD
+from attnbench.report import commands, settings
+from attnbench.report.commands import Command, Compose
 from attnbench.report.load import at, number
 from attnbench.report.rows import CONTROL, Row, Table
-from attnbench.report.selection import OF_TABLE
+from attnbench.report.selection import OF_TABLE, Selection
 from attnbench.report.statistics import RANKED_FROM
 
-FOLDS = ".".join(FOLD[1:])  # as the command line has it
 SEEDS = tuple(range(RANKED_FROM))
 OF_CLIPS = ("temporal", "spatial_temporal")  # categories that need frames
 PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a record
@@ -40,10 +40,10 @@ def _agree(one: dict[str, str], other: dict[str, str], keys: tuple[str, ...]) ->
     return all((one.get(key) or "") == (other.get(key) or "") for key in keys)
 
 
-def seeds_of(row: Row | None) -> list[int]:
+def seeds_of(row: Row | None) -> tuple[int, ...]:
     """The seeds that a row lacks to be judged."""
     done = {r["cell"]["seed"] for r in row.done} if row else set()
-    return [seed for seed in SEEDS if seed not in done] if len(done) < RANKED_FROM else []
+    return tuple(seed for seed in SEEDS if seed not in done) if len(done) < RANKED_FROM else ()
 
 
 def not_run(table: Table) -> list[str]:
@@ -60,62 +60,111 @@ def not_run(table: Table) -> list[str]:
     ]
 
 
-def where(table: Table, every: Sequence[Table]) -> dict[str, str]:
-    """The words of a command whose cells would stand in this table: its names, and what sets it apart."""
-    names = {key: getattr(table, key) for key in OF_TABLE}
-    twins = [t for t in every if t is not table and t.title == table.title]
-    folds = next((f for r in table.records if isinstance(f := at(r, *FOLD), list)), None)
-    settings = conditions.apart(table, twins) | ({FOLDS: folds} if folds else {})
-    return names | {key: _word(value) for key, value in settings.items()}
+@dataclass(frozen=True)
+class Wanted:
+    """A row that lacks cells: a mechanism with its options, where it stands, and the seeds."""
+
+    mechanism: str
+    seeds: tuple[int, ...]
+    options: tuple[str, ...] = ()  # as words
+    site: str = ""  # empty: where its paper puts it
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What no other row's cells share."""
+        return (*self.options, f"site={self.site}") if self.site else self.options
 
 
-def _word(value: Any) -> str:
-    """A setting's value as the command line takes it; several folds as an axis."""
-    if isinstance(value, list):
-        return ",".join(map(_word, value))
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def plan(where: dict[str, str], wanted: dict[str, list[int]], found: Sequence[Record]) -> list[str]:
-    """What to run for mechanism -> seeds, how long it takes, and the command; empty where nothing lacks."""
-    cells = [(name, seed) for name, seeds in wanted.items() for seed in seeds]
-    if not cells:
-        return []
-    each = [seconds(found, {**where, "mechanism": name}) for name, _ in cells]
-    known = [estimate for estimate in each if estimate]
+def plan(command: Command, wanted: Sequence[Wanted], found: Sequence[Record]) -> list[str]:
+    """What to run, how long it takes, and the commands; empty where nothing lacks."""
+    reasons = [(each, command.impossible(each.mechanism, each.site)) for each in wanted]
+    refused = [f"{each.mechanism} cannot be run: {reason}" for each, reason in reasons if reason]
+    possible = [each for each, reason in reasons if not reason and each.seeds]
+    if not possible:
+        return refused
+    times = [seconds(found, {**command.cell, "mechanism": w.mechanism}) for w in possible for _ in w.seeds]
+    known = [estimate for estimate in times if estimate]
     total = sum(time for time, _ in known)
     bases = "; ".join(dict.fromkeys(basis for _, basis in known))
-    folds = len(where[FOLDS].split(",")) if FOLDS in where else 1
     took = f"about {duration(total)} one after another ({bases})" if known else UNKNOWN
-    if known and len(known) < len(cells):
-        took += f"; {len(cells) - len(known)} of them without a like cell"
-    return [f"{len(cells) * folds} cells are missing: {took}", *_commands(where, wanted)]
+    if known and len(known) < len(times):
+        took += f"; {len(times) - len(known)} of them without a like cell"
+    remark = [f"{command.remark}."] if command.remark else []
+    return [
+        f"{len(times) * command.folds} cells are missing: {took}",
+        *remark,
+        *_lines(command, possible),
+        *refused,
+    ]
 
 
 UNKNOWN = "how long they take is not known, for no like cell was run"
 
 
-def _commands(where: dict[str, str], wanted: dict[str, list[int]]) -> list[str]:
-    """One command for all mechanisms that lack the same seeds."""
-    by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for name, seeds in wanted.items():
-        if seeds:
-            by_seeds.setdefault(tuple(seeds), []).append(name)
-    keys = " ".join(f"{key}={value}" for key, value in where.items() if value)
-    return [
-        f"  python -m attnbench -m {keys} attn={','.join(attns)} seed={','.join(map(str, seeds))}"
-        for seeds, attns in by_seeds.items()
-    ]
+def _lines(command: Command, wanted: Sequence[Wanted]) -> list[str]:
+    """One command for all mechanisms that lack the same seeds at one site, one for each that has options."""
+    groups: dict[Hashable, list[Wanted]] = {}
+    for each in wanted:
+        alone = each.mechanism if each.options else ""
+        groups.setdefault((alone, each.seeds, each.words), []).append(each)
+    together = list(groups.values())
+    if together[0][0].mechanism == CONTROL and len(together[0]) == 1:
+        _join_control(together)
+    return [command.line([w.mechanism for w in g], g[-1].words, g[-1].seeds) for g in together]
 
 
-def of_table(table: Table, chosen: Callable[[Row], bool], others: Sequence[str]) -> dict[str, list[int]]:
-    """Mechanism -> seeds that the chosen rows, their control and `others` lack to be judged."""
-    wanted = {CONTROL: seeds_of(table.control)}
-    for row in table.rows:
-        if row.attn != CONTROL and chosen(row):
-            wanted[row.mechanism] = seeds_of(row)
-    wanted |= {name: list(SEEDS) for name in others}
-    return {name: seeds for name, seeds in wanted.items() if seeds}
+def _join_control(groups: list[list[Wanted]]) -> None:
+    """Put the control, the same at every site, among mechanisms that lack its seeds, if there are any."""
+    control = groups[0][0]
+    for group in groups[1:]:
+        if group[0].seeds == control.seeds and not group[0].options:
+            group.insert(0, control)
+            del groups[0]
+            return
+
+
+def of_table(table: Table, chosen: Callable[[Row], bool]) -> list[Wanted]:
+    """What the chosen rows and their control lack to be judged, the control first."""
+    rows = [row for row in table.rows if row.attn != CONTROL and row.mechanism in mechanisms.entries()]
+    made = [of_row(row, seeds_of(row)) for row in rows if chosen(row)]
+    return [each for each in (Wanted(CONTROL, seeds_of(table.control)), *made) if each.seeds]
+
+
+def of_row(row: Row, seeds: tuple[int, ...]) -> Wanted:
+    """Those seeds of a row, with its options and its site."""
+    attn = next((a for r in row.records if isinstance(a := at(r, "config", "attn"), dict)), {})
+    words = settings.options(attn, mechanisms.entry(row.mechanism).options)
+    return Wanted(row.mechanism, seeds, words, row.site)
+
+
+def new(names: Iterable[str], every: Sequence[Table], asked: Selection) -> list[Wanted]:
+    """Mechanisms that a table has no row of, by name or as a row of another table is called."""
+    rows = {row.attn: row for table in every for row in table.rows}
+    sites = asked.asked.get("site", [])
+    found = []
+    for name in names:
+        made = of_row(rows[name], SEEDS) if "(" in name else Wanted(name, SEEDS)
+        found.append(replace(made, site=sites[0] if len(sites) == 1 and name != CONTROL else ""))
+    return found
+
+
+def missing(table: Table, wanted: Sequence[Wanted], asked: Selection, compose: Compose) -> list[str]:
+    """The plan of cells that would stand in a table."""
+    if not wanted:
+        return []
+    return plan(commands.of_table(table, asked.results, compose), wanted, table.records)
+
+
+def unknown_table(
+    asked: Selection, names: Iterable[str], every: Sequence[Table], compose: Compose
+) -> list[str]:
+    """The plan of cells where no table is what was asked for."""
+    where = {key: values[0] for key, values in asked.asked.items() if key in OF_TABLE}
+    try:
+        command = commands.of_names(where, asked.results, compose)
+    except UserError as reason:
+        return [f"No cell of that kind can be run: {reason}"]
+    return plan(command, new(names, every, asked), [r for t in every for r in t.records])
 
 
 def duration(seconds: float) -> str:

@@ -5,14 +5,18 @@ from collections.abc import Iterator, Sequence
 from attnbench.errors import UserError
 from attnbench.report import lacking, limits, selection, verdicts
 from attnbench.report.columns import COST, HOLM, SEEDS, VERDICT, WHO, Column, compared, delta
+from attnbench.report.commands import Compose
 from attnbench.report.layout import terminal
 from attnbench.report.rows import CONTROL, Row, Table
 
 VERDICTS = {"within": 0, "unsure": 1, "not measured": 2, "beyond": 3}  # from best to worst
 
 
-def recommend(words: Sequence[str]) -> Iterator[str]:
-    """The answer to `recommend backbone=resnet20 max_latency=+5%`, paragraph by paragraph."""
+def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
+    """The answer to `recommend backbone=resnet20 max_latency=+5%`, paragraph by paragraph.
+
+    `compose` makes the configuration that words ask for, to name the cells that are missing.
+    """
     asked = selection.parse(words, takes=limits.KEYS)
     if "backbone" not in asked.asked:
         raise UserError("recommend for which backbone? add backbone=NAME, and limits such as max_latency=+5%")
@@ -20,13 +24,17 @@ def recommend(words: Sequence[str]) -> Iterator[str]:
     every = selection.read(asked)
     trained = [t for t in every if t.metric and asked.table(t)]
     for table in trained:
-        yield from _answer(table, bounds, asked, every)
+        yield from _answer(table, bounds, asked, every, compose)
     if not trained:
-        yield from _unanswered(asked, bounds, every)
+        yield from _unanswered(asked, bounds, every, compose)
 
 
 def _answer(
-    table: Table, bounds: list[limits.Limit], asked: selection.Selection, every: list[Table]
+    table: Table,
+    bounds: list[limits.Limit],
+    asked: selection.Selection,
+    every: list[Table],
+    compose: Compose,
 ) -> Iterator[str]:
     rows = [row for row in table.rows if row.attn != CONTROL and row.done and asked.row(row)]
     judged = {row.name: _judge(_measured(row, table, every, bounds), bounds) for row in rows}
@@ -42,7 +50,7 @@ def _answer(
     if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
         yield f"Beyond the limits: {', '.join(beyond)}."
     excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
-    yield "\n".join(_missing(table, asked, excluded, every))
+    yield "\n".join(_missing(table, asked, excluded, every, compose))
 
 
 def _judge(row: Row, bounds: list[limits.Limit]) -> str:
@@ -81,15 +89,22 @@ def _conclusion(kept: list[Row], judged: dict[str, str]) -> str:
     return f"Nothing within the limits is shown to help: stay with none{so_far}."
 
 
-def _missing(table: Table, asked: selection.Selection, beyond: set[str], every: list[Table]) -> list[str]:
+def _missing(
+    table: Table, asked: selection.Selection, beyond: set[str], every: list[Table], compose: Compose
+) -> list[str]:
     """The cells by which more rows could be judged, those beyond the limits left out."""
     named = asked.asked.get("attn")
-    others = [name for name in lacking.not_run(table) if named is None or name in named]
-    wanted = lacking.of_table(table, lambda row: asked.row(row) and row.mechanism not in beyond, others)
-    return lacking.plan(lacking.where(table, every), wanted, table.records)
+    others = lacking.not_run(table)
+    if named is not None:
+        there = {row.attn for row in table.rows}
+        others = [name for name in named if name in others or ("(" in name and name not in there)]
+    wanted = lacking.of_table(table, lambda row: asked.row(row) and row.mechanism not in beyond)
+    return lacking.missing(table, [*wanted, *lacking.new(others, every, asked)], asked, compose)
 
 
-def _unanswered(asked: selection.Selection, bounds: list[limits.Limit], every: list[Table]) -> Iterator[str]:
+def _unanswered(
+    asked: selection.Selection, bounds: list[limits.Limit], every: list[Table], compose: Compose
+) -> Iterator[str]:
     """What costs alone can tell where nothing was trained, and what to train."""
     backbone = asked.asked["backbone"][0]
     yield f"Nothing that was trained on {backbone} answers this, so no gain is known."
@@ -104,6 +119,4 @@ def _unanswered(asked: selection.Selection, bounds: list[limits.Limit], every: l
         names = names or list(dict.fromkeys(r.mechanism for r in fitting))
         yield f"Of the costs of {table.title}, {len(fitting)} of {len(rows)} rows are within the limits:"
         yield terminal(fitting, [*WHO[1:], *COST[:3], COST[5]])
-    where = {key: values[0] for key, values in asked.asked.items() if key in selection.OF_TABLE}
-    wanted = {name: list(lacking.SEEDS) for name in [CONTROL, *names]}
-    yield "\n".join(lacking.plan({"task": "cls", **where}, wanted, [r for t in every for r in t.records]))
+    yield "\n".join(lacking.unknown_table(asked, dict.fromkeys([CONTROL, *names]), every, compose))
