@@ -114,6 +114,15 @@ def reported(results: Path, *made: dict[str, Any]) -> str:
     return page(results)
 
 
+def test_pixels_seen_are_told_where_a_row_of_the_table_counts_them(tmp_path: Path) -> None:
+    assert "pixels seen" not in reported(tmp_path / "without", *grid())
+    seen = [record("gc", seed, 60.0, cost__pixels_seen=18144, cost__pixels=3600) for seed in range(3)]
+    text = reported(tmp_path, *grid(), *seen)
+    assert "| pixels seen ↓ |" in text.replace("  ", "") and "18,144 of 3,600" in text
+    told = line(tmp_path / "cls-cifar10-resnet20-short.csv", "gc")
+    assert (told["pixels_seen"], told["pixels"]) == ("18144", "3600")
+
+
 def test_differences_are_paired_by_seed() -> None:
     controls = [record("none", seed, 60.0 + 5 * seed) for seed in range(3)]
     found = row("se", *controls, *(record("se", s, 60.5 + 5 * s + 0.1 * (s == 1)) for s in range(3))).effect

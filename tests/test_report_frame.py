@@ -30,7 +30,7 @@ def test_every_column_says_what_it_is_and_numbers_have_their_unit_in_the_name(tm
     frame = load_results(put(tmp_path, *grid()))
     assert set(frame.columns) == set(frame.attrs["columns"])
     assert all(frame.attrs["columns"].values())
-    counts = ("seed", "params", "macs", "activations", "elementwise_operations")
+    counts = ("seed", "params", "macs", "activations", "elementwise_operations", "pixels")
     units = ("_percent", "_nats", "_bytes", "_ms", "_s", "_ratio")
     for name in frame.select_dtypes("number").columns:
         assert name.endswith(units) or name.startswith(counts), name
@@ -41,6 +41,12 @@ def test_classes_of_a_segmentation_are_columns(tmp_path: Path) -> None:
     made = record("se", 0, 0.0, cell__task="seg", metrics={"test": {"miou": 50.0, "iou_road": 90.0}})
     frame = load_results(put(tmp_path, made))
     assert frame["test_iou_road_percent"][0] == 90.0 and frame["test_miou_percent"][0] == 50.0
+
+
+def test_the_pixels_that_a_network_of_glimpses_saw_are_a_column(tmp_path: Path) -> None:
+    frame = load_results(put(tmp_path, record("none", 0), record("se", 0, cost__pixels_seen=18144)))
+    assert frame.set_index("attn")["pixels_seen"]["se"] == 18144
+    assert frame["pixels_seen"].isna().sum() == 1
 
 
 def test_an_empty_folder_gives_an_empty_frame(tmp_path: Path) -> None:

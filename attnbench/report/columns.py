@@ -186,6 +186,12 @@ COST = [
         digits=1,
     ),
 ]
+SEEN = Column(
+    ("pixels_seen", "pixels"),
+    "pixels seen ↓",
+    lambda row: (row.middle("cost", "pixels_seen"), row.middle("cost", "pixels")),
+    lambda seen, of: whole(seen) + ("" if of is None else f" of {whole(of)}"),
+)
 HEAD = [
     _cost("params_head", "parameters of the head (M) ↓", "cost", "params_head", scale=1e6, digits=3),
     _cost("macs_head", "GMACs of the head ↓", "cost", "macs_head", scale=1e9),
@@ -223,7 +229,7 @@ def sections(table: Table) -> dict[str, list[Column]]:
 
 def _sections(table: Table) -> dict[str, list[Column]]:
     if not table.trains:
-        return {"Cost": _filled(table, [*WHO, *ENDS, *COST, *HEAD])}
+        return {"Cost": _filled(table, [*WHO, *ENDS, *COST, SEEN, *HEAD])}
     if table.metric is None:
         return {}
     first, *others = (score(m) for m in METRICS[table.task])
@@ -231,7 +237,7 @@ def _sections(table: Table) -> dict[str, list[Column]]:
     found = {
         "Accuracy": _filled(table, accuracy),
         "Verdicts": [*WHO[1:], compared(table.metric), HOLM, *VERDICT, *COST[1:3], COST[5]],
-        "Cost": _filled(table, [*WHO, *COST, *HEAD, *SPEED]),
+        "Cost": _filled(table, [*WHO, *COST, SEEN, *HEAD, *SPEED]),
     }
     if classes := class_ious(table.records):
         found["Classes"] = [*WHO, *(score(m) for m in classes)]
@@ -248,6 +254,7 @@ SOMETIMES = (
     "peak_memory_training_bytes",
     "params_head",
     "macs_head",
+    "pixels_seen",
     "test_boundary_f1_mean_percent",
 )
 

@@ -58,6 +58,7 @@ FIELDS = [
     _number("macs_head", "those of the task's head", "cost", "macs_head"),
     _number("elementwise_operations", "all other arithmetic for one input", "cost", "elementwise"),
     _number("activations", "elements of all convolutions' and products' outputs", "cost", "activations"),
+    _number("pixels_seen", "of one input, by a network that sees parts of it", "cost", "pixels_seen"),
     _number("peak_memory_bytes", "of inference", "cost", "peak_memory_bytes"),
     _number("peak_memory_training_bytes", "of a training step", "cost", "peak_memory_training_bytes"),
     _number("latency_ms", "median of inference", "cost", "latency", "median_ms"),
