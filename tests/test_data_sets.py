@@ -12,7 +12,7 @@ import torch
 from torchvision import datasets
 
 from attnbench.config import Data, names
-from attnbench.data import load, scenes
+from attnbench.data import load, present, scenes
 from attnbench.data.order import generator
 from attnbench.errors import UserError
 
@@ -308,3 +308,10 @@ def _restore(data_root, sheets, files, out):
         (part / name).symlink_to(source / name)
     subprocess.run([sys.executable, script, part, out], check=True, capture_output=True)
     return out
+
+
+@pytest.mark.parametrize(("name", "offered"), [("cifar10", True), ("imagenette", True), ("camvid", False)])
+def test_a_download_is_offered_only_where_there_is_one(name, offered):
+    with pytest.raises(UserError, match="no such folder") as error:
+        present(Data(name=name, source="cifar" if name == "cifar10" else None, root="nowhere"))
+    assert ("data.download=true" in str(error.value)) is offered

@@ -104,6 +104,28 @@ def test_official_lists_and_recordings_that_stay_whole(tmp_path: Path):
         load(tmp_path)
 
 
+def test_hmdb51s_lists_and_sources_that_stay_whole(tmp_path: Path):
+    lists = tmp_path / "testTrainMulti_7030_splits"
+    lists.mkdir()
+    for name in ("brush_hair", "run"):
+        lines = []
+        for source in range(6):
+            for cut, part in ((0, 1 if source else 2), (1, 1 if source else 0)):
+                stem = f"film{source}_{name}_u_cm_np1_ba_goo_{cut}"
+                video(tmp_path / name / stem, 3)
+                lines.append(f"{stem}.avi {part} ")
+        (lists / f"{name}_test_split1.txt").write_text("\n".join(lines))
+    (tmp_path / "testTrainMulti_7030_splits" / "README").touch()
+    found = load(tmp_path, "data=hmdb51", "data.options.val_share=0.3")
+    assert found.classes == ["brush_hair", "run"]
+    assert (len(found.train) + len(found.val), len(found.test)) == (20, 2)
+    sources = [{files[0].split("/")[1][:5] for files in s.videos.files} for s in (found.train, found.val)]
+    assert not sources[0] & sources[1]
+    (lists / "run_test_split1.txt").write_text("film1_run_u_cm_np1_ba_goo_0.avi 7")
+    with pytest.raises(UserError, match="is not a video and 0, 1 or 2"):
+        load(tmp_path, "data=hmdb51")
+
+
 def test_video_files_without_a_decoder_say_what_to_do(kinetics: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "torchcodec.decoders", None)
     (kinetics / "val" / "run" / "more.avi").touch()

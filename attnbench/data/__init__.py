@@ -40,6 +40,7 @@ READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads 
 }
 MASKED = ("seg",)  # tasks whose targets are masks, which move with their images
 CROPS = ("none", "pad", "resized", "scaled")
+FETCHED = ("cifar", "mnist", "voc", "imagenette")  # readers and sets that torchvision can download
 CLASSES = {  # of sets that do not fix their number by a file: reader -> task -> classes
     "scenes": {"cls": 10, "seg": 11, "clip": 8, "retrieval": 40, "skeleton": 6, "sequence": 11},
 }
@@ -180,10 +181,12 @@ def root(data: Data) -> Path:
 
 def present(data: Data) -> None:
     """Raise `UserError` at once, without torch, where the folder that holds the set is not there."""
-    if (data.source or data.name) != "scenes" and not data.download and not root(data).is_dir():
+    reader = data.source or data.name
+    fetched = reader in FETCHED or data.name in FETCHED
+    if reader != "scenes" and not (data.download and fetched) and not root(data).is_dir():
+        advice = "; data.download=true lets torchvision fetch it" if fetched else ""
         raise UserError(
-            f"data.root={data.root}: no such folder; data set '{data.name}' is looked for there "
-            "(data.download=true lets torchvision fetch what it can)"
+            f"data.root={data.root}: no such folder; data set '{data.name}' is looked for there{advice}"
         )
 
 

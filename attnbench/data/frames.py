@@ -1,7 +1,7 @@
-"""Folders of videos: CLASS/VIDEO/ with frame files in it, or CLASS/VIDEO.avi; UCF101, Kinetics.
+"""Folders of videos: CLASS/VIDEO/ with frame files in it, or CLASS/VIDEO.avi; UCF101, HMDB51, Kinetics.
 
 Either the folder holds train/ and val/ with the classes in them, the videos under val/ being the test split,
-or it holds the classes, and beside them UCF101's official lists trainlist0N.txt and testlist0N.txt.
+or it holds the classes, and beside them the official lists of UCF101 or HMDB51.
 """
 
 import os
@@ -14,6 +14,7 @@ import torch
 from attnbench.config import Data
 from attnbench.data import options, root
 from attnbench.data.files import MODES, classes
+from attnbench.data.official import lists
 from attnbench.data.order import generator
 from attnbench.data.split import Dataset, choose
 from attnbench.data.video import VIDEOS, ClipStream, Videos, frames_in, video_decoder
@@ -21,7 +22,6 @@ from attnbench.errors import UserError
 
 TEST_SEED = 0
 GROUP = re.compile(r"_g(\d+)_c\d+$")  # UCF101: clips of one group are cuts of one recording
-LISTS = ("trainlist", "testlist")
 
 
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
@@ -52,24 +52,26 @@ def _listed(folder: Path, fold: int, data: Data) -> tuple[list[str], Videos, Vid
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         names = _names(folder / "train", data)
         return names, _scan(folder, "train", names), _scan(folder, "val", names)
-    lists = [_list_file(folder, f"{kind}{fold:02d}.txt") for kind in LISTS]
-    if not all(lists):
+    official = lists(folder, classes(folder), fold)
+    if official is None:
         raise UserError(
             f"data set '{data.name}' is missing: {folder} holds neither train/ and val/ with CLASS/VIDEO/ in "
-            f"them nor the lists trainlist{fold:02d}.txt and testlist{fold:02d}.txt beside folders of classes"
+            f"them nor folders of classes with official lists of fold {fold} beside: trainlist0N.txt and "
+            "testlist0N.txt of UCF101, or CLASS_test_splitN.txt of HMDB51"
         )
-    listed = [_entries(file) for file in lists if file is not None]
-    present = [name for name in classes(folder) if any(entry.startswith(f"{name}/") for entry in listed[0])]
+    present = [n for n in classes(folder) if any(video.startswith(f"{n}/") for video in official.train)]
     if len(present) != data.classes:
         raise UserError(f"data.classes={data.classes}, but {folder} has {len(present)} of the listed classes")
     every = _scan(folder, "", present)
     where = {_stem(files): row for row, files in enumerate(every.files)}
-    parts = [every[np.array(_rows(entries, where, folder))] for entries in listed]
+    parts = [every[np.array(_rows(videos, where, folder))] for videos in official]
     return present, parts[0], parts[1]
 
 
 def _names(folder: Path, data: Data) -> list[str]:
     names = classes(folder)
+    if len(names) < 2:
+        raise UserError(f"{folder} has {len(names)} class folders; expected CLASS/VIDEO/, two or more")
     if len(names) != data.classes:
         raise UserError(
             f"data.classes={data.classes}, but {folder} has {len(names)} class folders: "
@@ -113,22 +115,11 @@ def _stem(files: tuple[str, ...]) -> str:
     return video.as_posix()
 
 
-def _list_file(folder: Path, name: str) -> Path | None:
-    places = (folder / name, folder.parent / name, folder / "ucfTrainTestlist" / name)
-    return next((place for place in places if place.is_file()), None)
-
-
-def _entries(file: Path) -> list[str]:
-    """CLASS/VIDEO of each line, which in the training list ends in the class's number."""
-    lines = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
-    return [Path(line).with_suffix("").as_posix() for line in lines]
-
-
-def _rows(entries: list[str], where: dict[str, int], folder: Path) -> list[int]:
-    missing = [entry for entry in entries if entry not in where]
+def _rows(videos: list[str], where: dict[str, int], folder: Path) -> list[int]:
+    missing = [video for video in videos if video not in where]
     if missing:
         raise UserError(f"{folder}: {len(missing)} listed videos are not there, such as {missing[0]}")
-    return [where[entry] for entry in entries]
+    return [where[video] for video in videos]
 
 
 def _hold_out(videos: Videos, data: Data, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +141,9 @@ def _hold_out(videos: Videos, data: Data, share: float) -> tuple[np.ndarray, np.
 
 
 def _group(files: tuple[str, ...]) -> str:
-    """What a video was cut from: UCF101's group, else the video itself."""
+    """What a video was cut from: UCF101's group, what HMDB51 names before the class, else the video."""
     stem = _stem(files)
-    found = GROUP.search(stem)
-    return f"group {found[1]}" if found else stem
+    if found := GROUP.search(stem):
+        return f"group {found[1]}"
+    name, _, video = stem.rpartition("/")
+    return video.partition(f"_{Path(name).name}_")[0] if f"_{Path(name).name}_" in video else stem
