@@ -1,5 +1,6 @@
 """`compare` and `recommend`: answered from the records, with what is missing and how long it would take."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,28 @@ def test_limits_are_shares_of_the_control_or_amounts(
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"\+5% or 1\.05x"):
         limits.parse("max_latency", text)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "right"),
+    [
+        ("max_latency", "+5", "+5%"),
+        ("max_latency", "-5", "-5%"),
+        ("max_latency", "+1.05x", " 1.05x"),
+        ("max_params", "+30M", " 30M"),
+        ("max_latency", "5", "5x"),
+        ("max_latency", "5", "+5%"),
+        ("max_latency", "105", "105x"),
+    ],
+)
+def test_a_limit_whose_sign_for_per_cent_was_left_out_is_refused(key: str, text: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"{key}={re.escape(text)}: .*{re.escape(right)}"):
+        limits.parse(key, text)
+
+
+def test_a_latency_of_several_times_the_controls_needs_its_unit() -> None:
+    assert limits.parse("max_latency", "5x").most == 5.0
+    assert limits.parse("max_latency", "3").most == 3.0
 
 
 @pytest.mark.parametrize(

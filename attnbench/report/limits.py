@@ -10,6 +10,7 @@ from attnbench.report.rows import Row
 
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 FORM = re.compile(r"(?P<sign>[+-]?)(?P<number>\d+(\.\d+)?)(?P<unit>%|[xKMG]?)", re.IGNORECASE)
+LARGEST_RATIO = 3.0  # of a latency that is taken for a ratio without a unit
 
 Span = tuple[float, float]  # low and high of what was measured
 
@@ -44,11 +45,21 @@ def parse(key: str, text: str) -> Limit:
         )
         raise UserError(f"{key}={text}: a limit is {forms}")
     value, unit = float(found["sign"] + found["number"]), found["unit"].upper()
+    _check_meant(key, text, found["sign"], found["number"], unit)
     if unit == "%":
         # Without a sign a share of the control is meant: 105% is +5%.
         return Limit(kind, (1 if found["sign"] else 0) + value / 100, True, text)
     relative = unit == "X" or kind == "latency"
     return Limit(kind, value * UNITS.get(unit, 1.0), relative, text)
+
+
+def _check_meant(key: str, text: str, sign: str, digits: str, unit: str) -> None:
+    """Raise `UserError` for what is more likely a share with its sign for per cent left out."""
+    if sign and unit != "%":
+        meant = text.strip().removeprefix(sign) if unit else f"{sign}{digits}%"
+        raise UserError(f"{key}={text}: a sign is for per cent of the control; {meant} would be right")
+    if key == "max_latency" and not unit and float(digits) > LARGEST_RATIO:
+        raise UserError(f"{key}={text}: say +{digits}% of the control more, or {digits}x of it")
 
 
 def _latency(row: Row, relative: bool) -> Span | None:
