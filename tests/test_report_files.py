@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnbench import report
+from attnbench.__main__ import main
 from attnbench.errors import UserError
 from attnbench.report import surveying
 from tests.test_report import grid, page, put, record
@@ -201,3 +202,12 @@ def test_latex_takes_what_a_report_writes(tmp_path: Path) -> None:
     )
     assert said.returncode == 0, said.stdout[-2000:]
     assert "Missing character" not in said.stdout
+
+
+@pytest.mark.parametrize("words", [["report"], ["report", "published"]])
+def test_a_folder_that_is_not_there_is_refused_and_not_made(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, f"results={tmp_path / 'typo'}"]) == 2
+    assert str(tmp_path / "typo") in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnbench import mechanisms
 from attnbench.config import names
-from attnbench.errors import Impossible
+from attnbench.errors import Impossible, UserError
 from attnbench.records import write_whole
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ def published_table() -> "pd.DataFrame":
 
 
 def write(results: Path) -> list[Path]:
-    """Write the table as published.md and published.csv into a folder."""
+    """Write the table as published.md and published.csv into a folder; raises `UserError` without one."""
+    if not results.is_dir():
+        raise UserError(f"no folder {results}: results=FOLDER takes one that is there")
     table = published_table()
     kept = table[table["parameters agree"].ne("") | table["multiply-adds agree"].ne("")]
     agree = ["parameters agree", "multiply-adds agree"]
