@@ -30,12 +30,13 @@ Choices
 {choices}
   experiment  {experiments}
 
-Settings, with their types and defaults: attnbench/config.py, or --cfg with any command line. Often wanted:
+Settings, with their types and defaults: attnbench/config.py, or --cfg. Often wanted:
   attn.OPTION=VALUE   an option of the mechanism (list mechanisms NAME shows them)
   site=NAME           where it stands (list backbones NAME shows them); default: where its paper puts it
   seed=N  data.root=FOLDER  data.download=true  hardware.device=cpu  results=FOLDER
 
-Flags: -m several cells; --cfg print the configuration and stop; --dry-run; --help; --version
+Flags: -m several cells; --help; --version; of a cell or a sweep --dry-run (say what would be run, and stop)
+  and, of cost too, --cfg (print the configuration, and stop)
 """
 
 
@@ -73,8 +74,18 @@ def _dispatch(words: list[str]) -> int:
         verb, *words = words
         if verb not in VERBS:
             raise unknown("command", verb, VERBS)
+        _check_flags(verb, flags)
         return VERBS[verb](words, flags)
     return _several(words, flags) if {"-m", "--multirun"} & set(flags) else _one(words, flags)
+
+
+def _check_flags(verb: str, flags: Iterable[str]) -> None:
+    """Raise `UserError` for a flag that the command would not heed."""
+    takes = TAKES.get(verb, ())
+    for flag in flags:
+        if flag not in takes:
+            others = f"; {' and '.join(takes)} can be said" if takes else ""
+            raise UserError(f"{verb} takes no {flag}{others}")
 
 
 def usage() -> str:
@@ -95,17 +106,22 @@ def _wrapped(names: Sequence[str]) -> str:
 
 def _one(words: list[str], flags: list[str]) -> int:
     """Run one cell, or say what its record says."""
+    from dataclasses import replace
+
     from rich.console import Console
 
     from attnbench import records
     from attnbench.show import record_lines
+    from attnbench.sweep import sweep
     from attnbench.sweep.experiment import cell as make
 
     cell = make(words)
     if "--cfg" in flags:
         return _configuration(cell.config)
-    _data_is_there([cell])
     console = Console(highlight=False, soft_wrap=True)
+    if "--dry-run" in flags:
+        return sweep([cell], replace(cell.config.launch, retry=True), console, dry=True)
+    _data_is_there([cell])
     console.print(f"{cell}  [{cell.key}]", markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is None or found["status"] in ("failed", "out_of_memory"):
@@ -244,7 +260,8 @@ def _cost(words: list[str], flags: list[str]) -> int:
     profiles = (name for name in choices("task") if name.endswith("_profile"))
     untrained = {f"task={name.removesuffix('_profile')}": f"task={name}" for name in profiles}
     untrained["task=cls"] = "task=profile"
-    return cost_tree(cell(["task=profile", "recipe=none", *(untrained.get(w, w) for w in words)]))
+    found = cell(["task=profile", "recipe=none", *(untrained.get(w, w) for w in words)])
+    return _configuration(found.config) if "--cfg" in flags else cost_tree(found)
 
 
 def _bench(words: list[str], flags: list[str]) -> int:
@@ -269,6 +286,7 @@ def _configuration(config: object) -> int:
 
 
 FLAGS = ("-m", "--multirun", "--cfg", "--dry-run", "--help", "-h", "--version")
+TAKES = {"sweep": ("--cfg", "--dry-run"), "cost": ("--cfg",)}  # of the flags, a verb that is not here none
 VERBS: dict[str, Callable[[list[str], list[str]], int]] = {
     "sweep": _experiment,
     "status": _status,

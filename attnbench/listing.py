@@ -8,12 +8,14 @@ import yaml
 
 from attnbench import mechanisms
 from attnbench.config import folder, names
-from attnbench.errors import unknown
+from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
 
 
 def lines(kind: str | None = None, name: str | None = None, *rest: str) -> Iterator[str]:
     """All kinds, or the names of one kind, or one name in full; raises `UserError` for what is unknown."""
+    if rest:
+        raise UserError(f"list takes a kind and a name; '{' '.join(rest)}' is too much")
     if kind is not None and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     for wanted in [kind] if kind else KINDS:
@@ -61,8 +63,10 @@ def _read(group: str, name: str) -> dict[str, Any]:
     content = yaml.safe_load((folder("conf") / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     whole: dict[str, Any] = {}
     for part in content.pop("defaults", []):
-        if part != "_self_":
-            whole = _merged(whole, _read(group, part if isinstance(part, str) else next(iter(part.values()))))
+        if isinstance(part, dict):  # a choice made in another group
+            whole |= {key.split("@")[0].removeprefix("override /"): name for key, name in part.items()}
+        elif part != "_self_":
+            whole = _merged(whole, _read(group, part))
     return _merged(whole, content)
 
 

@@ -57,8 +57,11 @@ def test_a_cell_that_kills_its_process_is_recorded_and_the_others_go_on(tmp_path
     assert found["se"]["status"] == "failed"
     assert found["se"]["reason"] == "its process ended by signal SIGKILL, 3 times"
     monkeypatch.undo()
-    assert sweep(wanted, Launch(jobs=1), console) == 0
-    assert "(1 failed), nothing to run" in console.export_text()
+    assert sweep(wanted, Launch(jobs=1), console) == 1
+    printed = console.export_text()
+    assert "(1 failed), nothing to run" in printed
+    assert "1 cell failed before; launch.retry=true runs them again" in printed
+    assert sweep([*wanted, *cells(tmp_path, attn=("eca",))], Launch(executor="inline"), console) == 1
     assert sweep(wanted, Launch(jobs=1, retry=True), console) == 0
     assert {r["status"] for r in records.read(tmp_path)[0]} == {"done"}
 

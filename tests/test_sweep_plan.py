@@ -167,7 +167,7 @@ def test_time_is_expected_by_the_closest_likeness(tmp_path):
     assert 10 < (plan.pace.expect(likeness(other)) or 0) < 30
     unlike = cells(tmp_path, "backbone=resnet20", attn=("se",))[0]
     assert plan.pace.expect(likeness(unlike)) is None
-    assert "and 1 cells of unknown length" in Plan.of([wanted[2], unlike], retry=False).describe(1)
+    assert "and 1 cell of unknown length" in Plan.of([wanted[2], unlike], retry=False).describe(1)
 
 
 def test_a_site_that_only_some_backbones_have_makes_the_others_impossible(tmp_path):

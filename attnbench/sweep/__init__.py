@@ -11,6 +11,7 @@ from attnbench.config import Launch
 from attnbench.sweep.board import Board
 from attnbench.sweep.events import Work
 from attnbench.sweep.executors import EXECUTORS
+from attnbench.sweep.pace import many
 from attnbench.sweep.plan import Plan
 from attnbench.sweep.seats import environments
 from attnbench.sweep.stop import on_signals
@@ -21,13 +22,16 @@ CLUSTER_JOBS = 16  # at a time, where nothing else is said
 def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = False) -> int:
     """Run what has no record yet; the exit status: 0, 1 cells failed, 2 cells were refused, 130 stopped.
 
+    Cells count as failed, too, that did so before and are not run again.
     Raises `UserError` where nothing can run or be recorded at all.
     """
     plan = Plan.of(cells, launch.retry)
     jobs = workers(launch, len(plan.todo))
-    console.print(f"{len(cells)} cells: {plan.describe(jobs)}", markup=False)
+    console.print(f"{many(len(cells))}: {plan.describe(jobs)}", markup=False)
     for file, why in plan.damaged.items():
         console.print(f"damaged record {file} ({why}): counts as none, is kept aside", markup=False)
+    if plan.failed:
+        console.print(f"{many(plan.failed)} failed before; launch.retry=true runs them again")
     if dry:
         for cell in plan.todo:
             console.print(f"  {cell}", highlight=False, markup=False)
@@ -36,13 +40,13 @@ def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = F
         records.check_writable(Path(results))
     plan.settle()
     if not plan.todo:
-        return 0
+        return int(plan.failed > 0)
     with on_signals() as stop, Board(plan, jobs, launch.executor, console) as board:
         try:
             EXECUTORS[launch.executor](Work(plan.todo, launch, stop, plan.seen), board.hear)
         except KeyboardInterrupt:
             stop.asked = True
-    return board.close(stop.asked)
+    return board.close(stop.asked) or int(plan.failed > 0)
 
 
 def workers(launch: Launch, cells: int) -> int:

@@ -18,7 +18,7 @@ from attnbench.report.load import number
 from attnbench.report.metrics import headline
 from attnbench.sweep.book import Book, Entry
 from attnbench.sweep.events import Event
-from attnbench.sweep.pace import Likeness, likeness, span
+from attnbench.sweep.pace import Likeness, likeness, many, span
 from attnbench.sweep.plan import AGAIN, Plan
 
 EARLY = 0.02  # share of a cell below which its pace says nothing
@@ -148,12 +148,12 @@ class Board:
     def close(self, stopped: bool) -> int:
         """Say what is left to do or to mend; the exit status of the sweep."""
         for reason, count in self.refused.items():
-            self.console.print(f"{count} cells not run: {reason}", markup=False, highlight=False)
+            self.console.print(f"{many(count)} not run: {reason}", markup=False, highlight=False)
         if self.failed:
-            self.console.print(f"{len(self.failed)} cells failed; launch.retry=true runs them again")
+            self.console.print(f"{many(len(self.failed))} failed; launch.retry=true runs them again")
         if stopped and not self.refused:
-            missing = len(self.plan.todo) - self.ended
-            self.console.print(f"stopped with {missing} cells to do; the same command goes on")
+            missing = many(len(self.plan.todo) - self.ended)
+            self.console.print(f"stopped with {missing} to do; the same command goes on")
             return 130
         return 2 if self.refused else 1 if self.failed else 0
 

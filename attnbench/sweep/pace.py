@@ -51,6 +51,11 @@ def _likeness(at: Mapping[str, Any], table: str) -> Likeness:
     return (table, at.get("mechanism"), at.get("site")), (table,), kind
 
 
+def many(count: int) -> str:
+    """So many cells, in words: 1 cell, 2 cells."""
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
 def span(seconds: float) -> str:
     """A length of time as a person says it: 45 s, 3 min, 2.5 h."""
     if seconds < 90:

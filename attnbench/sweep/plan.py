@@ -8,7 +8,7 @@ from pathlib import Path
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.records import Record
-from attnbench.sweep.pace import Pace, likeness, span
+from attnbench.sweep.pace import Pace, likeness, many, span
 
 AGAIN = ("failed", "out_of_memory")  # ends that launch.retry tries once more
 REASONS = 3  # that the plan's line spells out
@@ -55,6 +55,11 @@ class Plan:
             self.done.append(cell)
             self.ends[record["status"]] += 1
 
+    @property
+    def failed(self) -> int:
+        """How many cells are recorded as failed or out of memory, and are left so."""
+        return sum(self.ends[status] for status in AGAIN)
+
     def settle(self) -> None:
         """Record the impossible cells: names alone tell, nothing has to run."""
         for cell in self.new:
@@ -83,5 +88,5 @@ class Plan:
         if unknown == len(self.todo):
             return "time unknown yet"
         workers = f"{jobs} worker{'s' if jobs > 1 else ''}"
-        rest = f", and {unknown} cells of unknown length" if unknown else ""
+        rest = f", and {many(unknown)} of unknown length" if unknown else ""
         return f"≈ {span(seconds / jobs)} on {workers}{rest}"

@@ -11,7 +11,7 @@ from attnbench.cell import Cell
 from attnbench.sweep import book
 from attnbench.sweep.board import progress
 from attnbench.sweep.heartbeat import FILE, alive, read
-from attnbench.sweep.pace import span
+from attnbench.sweep.pace import many, span
 from attnbench.sweep.plan import AGAIN, Plan
 
 SILENT_S = 120.0  # after which a cell of another machine counts as interrupted
@@ -30,7 +30,7 @@ def lines(results: Path, runs: Path, cells: Sequence[Cell] = ()) -> Iterator[str
         yield f"  {_sweep(entry, runs_on)}"
     if cells:
         jobs = sum(entry.jobs for entry, runs_on in sweeps if runs_on is not False) or 1
-        yield f"{len(cells)} cells: {Plan.of(cells, retry=False).describe(jobs)}"
+        yield f"{many(len(cells))}: {Plan.of(cells, retry=False).describe(jobs)}"
     yield from _cells(runs)
     failed = [record for record in found if record["status"] in AGAIN]
     newest = sorted(failed, key=lambda record: (record.get("provenance") or {}).get("started") or "")
@@ -49,7 +49,7 @@ def _sweep(entry: book.Entry, runs_on: bool | None) -> str:
     failures = f", {entry.failed} failed" if entry.failed else ""
     ago = span(max(time.time() - entry.updated, 0.0))
     return (
-        f"{which}: {entry.ended} of {entry.to_run} cells run{failures}, {entry.left or 'starting'} "
+        f"{which}: {entry.ended} of {many(entry.to_run)} run{failures}, {entry.left or 'starting'} "
         f"({entry.executor}, {entry.jobs} at a time; {ago} ago)"
     )
 
