@@ -39,6 +39,14 @@ def test_a_case_worked_by_hand():
     assert result["mean_accuracy"] == pytest.approx(50)
 
 
+def test_the_best_that_one_class_everywhere_scores():
+    labels = torch.tensor([[[0, 0, 1, 1], [1, 2, 2, 255]]])
+    best = max(measured(torch.full_like(labels, each) % 4, labels, "abcd")["miou"] for each in range(3))
+    result = measured(torch.zeros_like(labels), labels, "abcd")  # of d there is nothing
+    assert result["miou_constant"] == pytest.approx(best) == pytest.approx(100 * 3 / 7 / 3)
+    assert math.isnan(measured([[[0]]], [[[255]]])["miou_constant"])
+
+
 def test_a_class_in_neither_map_leaves_the_mean():
     result = measured([[[0, 1]]], [[[0, 1]]])
     assert result["miou"] == result["mean_accuracy"] == 100

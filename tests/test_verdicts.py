@@ -104,6 +104,12 @@ def test_segmentation_shows_its_classes_and_its_head() -> None:
     assert "1.000" in text and "2.0000" in text and "of the head" in text and "boundary F1" in text
 
 
+def test_what_a_constant_class_scores_is_told_where_it_was_measured() -> None:
+    assert "constant class" not in layout.markdown(of_task("seg"), {})
+    told = layout.markdown(of_task("seg", miou_constant=2.4412), {})
+    assert "- Floor: a constant class scores 2.44 % mIoU\n" in told
+
+
 @pytest.mark.parametrize(
     "changes",
     [

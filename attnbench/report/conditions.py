@@ -5,7 +5,8 @@ from typing import Any
 
 from attnbench.records import Record
 from attnbench.report.folds import FOLD
-from attnbench.report.load import VARIES, at, distinct
+from attnbench.report.load import VARIES, at, distinct, number
+from attnbench.report.metrics import CONSTANT
 from attnbench.report.rows import Table
 
 OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
@@ -32,6 +33,7 @@ def conditions(table: Table) -> list[tuple[str, str]]:
     said = [
         ("Task", _task(records)),
         ("Data", _data(records)),
+        ("Floor", _floor(records)),
         ("Backbone", _backbone(records)),
         ("Recipe", _recipe(records)),
         ("Cost", _cost(table)),
@@ -90,6 +92,13 @@ def _data(records: list[Record]) -> str:
     parts = [*name, *_shape(records), *sizes, *mean]
     checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
     return ", ".join([*parts, checksum] if checksum else parts)
+
+
+def _floor(records: list[Record]) -> str:
+    """What a network that gives every pixel the same class would score, where the records have it."""
+    scores = (number(r, "metrics", "test", CONSTANT) for r in records)
+    found = sorted({f"{score:.2f} %" for score in scores if score is not None})
+    return f"a constant class scores {_one_or_mixed('', found)} mIoU" if found else ""
 
 
 def _shape(records: list[Record]) -> list[str]:

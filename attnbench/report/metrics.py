@@ -7,6 +7,7 @@ from attnbench.records import Record
 from attnbench.report.load import at
 
 CLASS_IOU = "iou_"  # before a class's name
+CONSTANT = "miou_constant"  # the most that one class everywhere scores; in records, not compared
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 def headline(task: str) -> Metric | None:
     """What a task's rows are compared by; None for costs alone and for tasks that are not known."""
     return METRICS[task][0] if task in METRICS else None
+
+
+def unit(key: str) -> str:
+    """Of a metric by its name in a record: `percent`, `nats`, or empty where it is not known."""
+    known = {metric.key: metric.unit for metrics in METRICS.values() for metric in metrics}
+    return known.get(key, "percent" if key == CONSTANT or key.startswith(CLASS_IOU) else "")
 
 
 def costs_alone(record: Record) -> bool:

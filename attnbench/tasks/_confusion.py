@@ -14,7 +14,10 @@ TOLERANCE = 0.0075  # of a boundary's place, as a share of the image's diagonal
 
 
 class Meter:
-    """Mean and single IoU, pixel and mean accuracy (%), cross-entropy (nats a pixel), boundary F1 (%)."""
+    """Mean and single IoU, pixel and mean accuracy (%), cross-entropy (nats a pixel), boundary F1 (%).
+
+    `miou_constant` (%) is the most that one class everywhere would score on the same pixels.
+    """
 
     def __init__(
         self, names: Sequence[str], ignore: int, device: torch.device, options: Mapping[str, Any] = OPTIONS
@@ -49,6 +52,8 @@ class Meter:
         pixels = matrix.sum()
         metrics = {
             "miou": 100 * iou.nanmean().item(),
+            # One class everywhere has its share of the pixels as IoU, and the other classes that are there 0.
+            "miou_constant": 100 * (truth.max() / pixels / (truth > 0).sum()).item(),
             "pixel_accuracy": 100 * (right.sum() / pixels).item(),
             "mean_accuracy": 100 * (right / truth).nanmean().item(),
             "loss": (self.sums[0] / pixels).item(),
