@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnbench.cell import Cell
 
-SHARES = ("top1", "top5", "ece", "sequence_accuracy", "symbol_accuracy", "rank1", "rank5", "map")
-UNITS = {**dict.fromkeys(SHARES, "%"), "loss": " nats", "nll": " nats"}
+SIGNS = {"percent": "%", "nats": " nats"}
 
 
 def record_lines(record: dict[str, Any]) -> Iterator[str]:
@@ -15,13 +14,20 @@ def record_lines(record: dict[str, Any]) -> Iterator[str]:
     reason = f": {record['reason']}" if record.get("reason") else ""
     yield f"{record['status']}{reason}"
     for split, metrics in (record.get("metrics") or {}).items():
-        known = (f"{k} {v:.2f}{UNITS.get(k, '')}" for k, v in metrics.items() if v is not None)
-        yield f"  {split:<5} {', '.join(known)}"
+        yield f"  {split:<5} {', '.join(_scores(metrics))}"
     cost = record.get("cost") or {}
     if cost:
         yield "  cost  " + ", ".join(_cost_items(cost))
     if record.get("provenance"):
         yield f"  time  {record['provenance']['wall_s']:.1f} s on {record['provenance']['device']}"
+
+
+def _scores(metrics: dict[str, float | None]) -> Iterator[str]:
+    from attnbench.report.metrics import unit
+
+    for name, value in metrics.items():
+        if value is not None:
+            yield f"{name} {value:.2f}{SIGNS.get(unit(name), '')}"
 
 
 def _cost_items(cost: dict[str, Any]) -> Iterator[str]:
