@@ -176,6 +176,13 @@ def test_data_that_are_read_from_a_folder_need_it_and_records_elsewhere_are_name
         assert all(line.endswith(f" results={results}") for line in lines)
 
 
+def test_costs_need_no_data(tmp_path: Path) -> None:
+    put(tmp_path, json.loads(json.dumps(record(experiment.cell(["backbone=resnet20"])), default=str)))
+    words = ["task=seg_profile", "data=camvid", "backbone=resnet18", f"results={tmp_path}"]
+    told = "\n".join(compare(words, compose.unchecked))
+    assert "task=seg_profile" in told and "data.root" not in told
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -183,7 +190,7 @@ def test_data_that_are_read_from_a_folder_need_it_and_records_elsewhere_are_name
         ["task=seg_unet", "data=camvid", "task.options.auxiliary=0.5"],
         ["backbone.args.depth=14", "++backbone.args.more='a b, c'"],
         ["++backbone.args.word='null'", "++backbone.args.nested={a:1,b:[x,y]}"],
-        ["data=imagefolder", "data.classes=7", "data.name=mine"],
+        ["data=imagefolder", "data.classes=7", "data.name=mine", "data.size=64"],
         ["recipe=adamw", "recipe.name=longer", "recipe.epochs=9", "recipe.schedule.milestones=[0.5,2]"],
         ["task=skeleton", "data=sbu", "backbone=lstm", "~data.options.val_share"],
         ["recipe.precision=bf16", "recipe.optimizer.lr=1e-05"],

@@ -109,7 +109,7 @@ def _base(names: Mapping[str, str], stored: Mapping[str, Any], compose: Compose)
     """The words that choose a file a group: of those that give the name, the one that says most."""
     words: list[str] = []
     for group, name in names.items():
-        files = _files(group).get(name, [name] if name in choices(group) else choices(group))
+        files = _files(group).get(name) or _alike(group, stored)
         points = [[*words, f"{group}={file}"] for file in files]
         far = {tuple(p): _distance(p, group, stored, compose) for p in points} if len(points) > 1 else {}
         words = min(points, key=lambda point: far.get(tuple(point), 0.0))
@@ -125,14 +125,25 @@ def _distance(words: list[str], group: str, stored: Mapping[str, Any], compose: 
     return len(list(apart(made, stored.get(group) or {}, f"{group}.")))
 
 
-@cache
+def _alike(group: str, stored: Mapping[str, Any]) -> list[str]:
+    """The files for what was given a name of its own: those of the same source, if there are any."""
+    source = (stored.get(group) or {}).get("source")
+    return [file for file in choices(group) if _content(group, file).get("source") == source] or choices(
+        group
+    )
+
+
 def _files(group: str) -> dict[str, list[str]]:
     """What is called so in records -> the files of `conf/` that call it so."""
     found: dict[str, list[str]] = {}
     for file in choices(group):
-        content = yaml.safe_load((folder("conf") / group / f"{file}.yaml").read_text(encoding="utf-8")) or {}
-        found.setdefault(content.get("name", file), []).append(file)
+        found.setdefault(_content(group, file).get("name", file), []).append(file)
     return found
+
+
+@cache
+def _content(group: str, file: str) -> dict[str, Any]:
+    return yaml.safe_load((folder("conf") / group / f"{file}.yaml").read_text(encoding="utf-8")) or {}
 
 
 def _at_fold(settings: Settings, fold: Any) -> list[str]:
@@ -147,7 +158,7 @@ def _members(table: Table, record: Record) -> dict[Any, str]:
 
 def _last(config: Config, results: Path) -> tuple[str, ...]:
     """The words on folders, where there must be any."""
-    root = () if _reader(config) == ROOTLESS else ("data.root=FOLDER",)
+    root = ("data.root=FOLDER",) if config.task.trains and _reader(config) != ROOTLESS else ()
     return root if results == RESULTS else (*root, word("results", str(results)))
 
 
