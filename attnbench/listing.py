@@ -1,12 +1,11 @@
 """What can be asked for, as lines of text; reads sources and YAML, never torch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from attnbench import mechanisms
+from attnbench import choice, mechanisms
 from attnbench.config import folder, names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
@@ -51,28 +50,11 @@ def _backbones(name: str | None) -> Iterator[str]:
         raise unknown("backbone", name, known)
     width = max(map(len, known))
     for backbone in [name] if name else known:
-        content = _read("backbone", backbone)
+        content = choice.read("backbone", backbone)
         own = f"  (contains {content['contains']})" if content.get("contains") else ""
         yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
         if name:
             yield from (f"    {site:<11} {where}" for site, where in content["sites"].items())
-
-
-def _read(group: str, name: str) -> dict[str, Any]:
-    """One file of `conf/` with the shared parts that its defaults name."""
-    content = yaml.safe_load((folder("conf") / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    whole: dict[str, Any] = {}
-    for part in content.pop("defaults", []):
-        if isinstance(part, dict):  # a choice made in another group
-            whole |= {key.split("@")[0].removeprefix("override /"): name for key, name in part.items()}
-        elif part != "_self_":
-            whole = _merged(whole, _read(group, part))
-    return _merged(whole, content)
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    common = [k for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)]
-    return {**below, **above, **{k: _merged(below[k], above[k]) for k in common}}
 
 
 def _files(group: str) -> Callable[[str | None], Iterator[str]]:
@@ -85,7 +67,7 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             file = folder("conf") / group / f"{each}.yaml"
             yield f"  {each:<{width}}  {_comment(file)}".rstrip()
             if name:
-                text = yaml.safe_dump(_read(group, each), sort_keys=False)
+                text = yaml.safe_dump(choice.read(group, each), sort_keys=False)
                 yield from (f"    {line}" for line in text.splitlines())
 
     return listed

@@ -1,9 +1,10 @@
 """What no type can say of a configuration: ranges, known words, options of a mechanism."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from attnbench import data, mechanisms
+from attnbench import data, mechanisms, options
 from attnbench.config import Config
 from attnbench.errors import UserError, unknown
 
@@ -17,6 +18,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "track.mode": ("offline", "online"),
     "launch.executor": ("inline", "processes", "slurm", "ray"),
 }
+DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
 Rule = tuple[Callable[[Any], bool], str]
 POSITIVE: Rule = (lambda v: v > 0, "above 0")
 NOT_NEGATIVE: Rule = (lambda v: v >= 0, "0 or more")
@@ -43,6 +45,7 @@ RANGES: dict[str, Rule] = {
     "cost.batch": POSITIVE,
     "hardware.threads": POSITIVE,
     "hardware.workers": NOT_NEGATIVE,
+    "hardware.checkpoint_s": NOT_NEGATIVE,
     "hardware.micro_batch": POSITIVE,
     "launch.jobs": POSITIVE,
     "launch.limit_min": POSITIVE,
@@ -71,6 +74,7 @@ def check_own(config: Config) -> None:
 
 def check_shared(config: Config) -> None:
     """As `validate`, of what the cells of one table have in common."""
+    options.check_task(config.task, config.data.classes)
     for path, words in WORDS.items():
         if (word := _at(config, path)) not in words:
             raise unknown(path, str(word), words)
@@ -78,6 +82,10 @@ def check_shared(config: Config) -> None:
         value = _at(config, path)
         if value is not None and not holds(value):
             raise UserError(f"{path}={value}: must be {meaning}")
+    if not re.fullmatch(DEVICE, config.hardware.device):
+        raise UserError(
+            f"hardware.device={config.hardware.device}: no such device; auto, cpu, cuda, cuda:1 or mps"
+        )
     data.check(config.data, config.task.name if config.task.trains else None)
     _check_backbone(config)
     _check_task(config)
@@ -91,28 +99,8 @@ def _at(config: Any, path: str) -> Any:
 
 def _check_attention(attn: dict[str, Any]) -> None:
     found = mechanisms.entry(attn["name"])
-    for option, value in attn.items():
-        if option == "name":
-            continue
-        if option not in found.options:
-            raise unknown(f"option of attn={found.name}", option, found.options)
-        default = found.options[option]
-        if not _like(value, default):
-            kind = type(default).__name__
-            raise UserError(f"attn.{option}={value}: must be of type {kind}, such as {default!r}")
-
-
-def _like(value: Any, default: Any) -> bool:
-    """Whether a value can stand where the default stands: the same type, or an integer for a float."""
-    if value is None or default is None:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple)
-    return isinstance(value, type(default))
+    given = {option: value for option, value in attn.items() if option != "name"}
+    options.check_types(given, found.options, "attn", f"attn={found.name}")
 
 
 def check_site(config: Config) -> None:
@@ -135,10 +123,25 @@ def _check_backbone(config: Config) -> None:
 
 def _check_task(config: Config) -> None:
     recipe = config.recipe
-    if config.task.trains and recipe.epochs == 0:
-        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
     if config.task.trains:
-        data.check_augment(recipe.augment, config.task.name)
-        data.check_order(config.data, recipe.augment, config.task.name)
+        _check_training(config)
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")
+
+
+def _check_training(config: Config) -> None:
+    recipe, augment = config.recipe, config.recipe.augment
+    if recipe.epochs == 0:
+        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
+    if recipe.schedule.warmup_epochs >= recipe.epochs:
+        raise UserError(
+            f"recipe.schedule.warmup_epochs={recipe.schedule.warmup_epochs}: must be below "
+            f"recipe.epochs={recipe.epochs}, or nothing is left for the schedule"
+        )
+    if augment.crop_size and augment.crop != "scaled":
+        raise UserError(
+            f"recipe.augment.crop_size={list(augment.crop_size)}: is for crop=scaled, "
+            f"and recipe.augment.crop={augment.crop}"
+        )
+    data.check_augment(augment, config.task.name)
+    data.check_order(config.data, augment, config.task.name)

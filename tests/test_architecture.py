@@ -33,6 +33,7 @@ TORCHLESS = [
     "validate",
     "listing",
     "mechanisms",
+    "options",
     "data",
 ]
 

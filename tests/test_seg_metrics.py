@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
-from attnbench.errors import UserError
 from attnbench.tasks._confusion import Meter, boundary_f1, edges, grow
-from attnbench.tasks._pixel_loss import check, hard, segmentation_loss
+from attnbench.tasks._pixel_loss import hard, segmentation_loss
 
 CPU = torch.device("cpu")
 
@@ -203,18 +202,3 @@ def test_loss_of_hard_pixels_is_their_mean():
     logits, labels = probabilities(0.1, 0.5, 0.9)
     loss = segmentation_loss(logits, labels, {"ohem": True, "ohem_kept": 1})
     assert loss == pytest.approx(-(math.log(0.1) + math.log(0.5)) / 2, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ohem_threshold": 0.0}, "ohem_threshold"),
-        ({"ohem_kept": 0}, "ohem_kept"),
-        ({"class_weights": [1.0]}, "3 numbers"),
-        ({"class_weights": [1.0, -1.0, 1.0]}, "none below 0"),
-    ],
-)
-def test_options_that_cannot_be_meant(options, message):
-    with pytest.raises(UserError, match=message):
-        check(options, 3)
-    check({}, 3)

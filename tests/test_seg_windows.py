@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.errors import UserError
-from attnbench.tasks._windows import check, predict, starts
+from attnbench.tasks._windows import predict, starts
 
 
 class Pixelwise(nn.Module):
@@ -84,21 +83,3 @@ def test_the_mirror_images_prediction_is_mirrored_back():
     assert torch.allclose(predict(network, images, {"flip": True}).exp(), expected, atol=1e-5)
     sided = predict(Columns(), images[..., :6], {"flip": True}).exp()
     assert torch.allclose(sided, torch.full_like(sided, 0.5), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"stride": 8}, "without task.options.crop"),
-        ({"crop": 8, "stride": 9}, "left out"),
-        ({"crop": [8, 8, 8]}, "height, width"),
-        ({"crop": "large"}, "height, width"),
-        ({"crop": 0}, "height, width"),
-        ({"scales": []}, "scales"),
-        ({"scales": [1.0, -1.0]}, "scales"),
-    ],
-)
-def test_options_that_cannot_be_meant(options, message):
-    with pytest.raises(UserError, match=message):
-        check(options)
-    check({"crop": [8, 12], "stride": 6, "scales": [0.5, 1.0], "flip": True})

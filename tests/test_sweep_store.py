@@ -163,7 +163,7 @@ def test_what_a_cell_raises_is_in_its_record_and_log_without_this_machines_paths
     assert str(Path.cwd()) not in record["traceback"]
     log = (tmp_path / "runs" / cell.key / "log.txt").read_text()
     assert "shapes differ" in log and "started by process" in log
-    assert "1 cells failed; launch.retry=true runs them again" in console.export_text()
+    assert "1 cell failed; launch.retry=true runs them again" in console.export_text()
 
 
 def test_a_damaged_record_is_named_set_aside_and_made_anew(tmp_path, console):

@@ -73,11 +73,3 @@ class Clips(nn.Module):
     def embed(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         """The clips' vectors, which retrieval compares."""
         return self.head.embed(self.maps(clips))  # type: ignore[operator]
-
-
-def options(given: dict[str, Any], **known: Any) -> dict[str, Any]:
-    """`task.options` over their defaults; raises `UserError` for names that do not exist."""
-    for name in given:
-        if name not in known:
-            raise unknown("option of the task (task.options)", name, known)
-    return {**known, **given}

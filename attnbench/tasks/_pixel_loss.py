@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attnbench.errors import UserError
 from attnbench.tasks._confusion import IGNORE
 
 OPTIONS: dict[str, Any] = {  # what of the task's options is read here
@@ -17,18 +16,6 @@ OPTIONS: dict[str, Any] = {  # what of the task's options is read here
     "ohem_kept": 100000,  # pixels an image, on average over the batch, that are kept at least
     "class_weights": None,  # a weight for each class; null: 1
 }
-
-
-def check(options: Mapping[str, Any], classes: int) -> None:
-    """Raise `UserError` where the options cannot be meant."""
-    chosen = {**OPTIONS, **options}
-    if not 0 < chosen["ohem_threshold"] <= 1:
-        raise UserError(f"task.options.ohem_threshold={chosen['ohem_threshold']}: above 0, at most 1")
-    if chosen["ohem_kept"] < 1:
-        raise UserError(f"task.options.ohem_kept={chosen['ohem_kept']}: at least 1 pixel")
-    weights = chosen["class_weights"]
-    if weights is not None and (len(weights) != classes or min(weights) < 0):
-        raise UserError(f"task.options.class_weights: {classes} numbers, one a class, none below 0")
 
 
 def segmentation_loss(

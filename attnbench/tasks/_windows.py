@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError
+from attnbench.options import pair
 
 Pair = tuple[int, int] | None
 OPTIONS: dict[str, Any] = {  # what of the task's options is read here
@@ -20,33 +20,12 @@ OPTIONS: dict[str, Any] = {  # what of the task's options is read here
 }
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Raise `UserError` where the options cannot be meant."""
-    crop, stride = (_pair(name, options.get(name)) for name in ("crop", "stride"))
-    if stride is not None and crop is None:
-        raise UserError("task.options.stride is set without task.options.crop, the window's size")
-    if stride is not None and crop is not None and (stride[0] > crop[0] or stride[1] > crop[1]):
-        raise UserError(f"task.options.stride={stride}: above crop={crop}, so that pixels would be left out")
-    scales = options.get("scales", [1.0])
-    if not isinstance(scales, list | tuple) or not scales or min(scales) <= 0:
-        raise UserError(f"task.options.scales={scales}: a list of numbers above 0, such as [0.75, 1.0, 1.25]")
-
-
-def _pair(name: str, value: Any) -> Pair:
-    if value is None:
-        return None
-    pair = (value, value) if isinstance(value, int) else tuple(value) if hasattr(value, "__iter__") else ()
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise UserError(f"task.options.{name}={value}: one number of px, or [height, width]")
-    return pair
-
-
 @torch.no_grad()
 def predict(
     network: nn.Module, images: Float[Tensor, "b c h w"], options: Mapping[str, Any] = OPTIONS
 ) -> Float[Tensor, "b k h w"]:
     """Logits of the images at their own size; of several passes, the log of their mean probability."""
-    crop, stride = (_pair(name, options.get(name)) for name in ("crop", "stride"))
+    crop, stride = (pair(name, options.get(name)) for name in ("crop", "stride"))
     passes = list(_variants(images, options.get("scales", [1.0]), bool(options.get("flip"))))
     if len(passes) == 1:
         return _resize(_slide(network, passes[0][0], crop, stride), images.shape[2:])

@@ -4,7 +4,7 @@ from torch import nn
 
 from attnbench.config import Config
 from attnbench.tasks import cls
-from attnbench.tasks._clips import Clips, options
+from attnbench.tasks._clips import Clips
 
 
 class Task(cls.Task):
@@ -14,7 +14,7 @@ class Task(cls.Task):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.head = options(config.task.options, head="mean")["head"]
+        self.head = config.task.options.get("head", "mean")
         frames = config.data.frames or 1
         self.shape = (frames, *config.data.image)
         self.cost_shape = (frames, *config.cost_image)

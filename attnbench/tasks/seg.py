@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import data
+from attnbench import data, options
 from attnbench.config import Config
-from attnbench.errors import unknown
 from attnbench.tasks import _confusion, _pixel_loss, _windows, segmentation
 from attnbench.tasks.segmentation import Outputs
 
@@ -28,14 +27,8 @@ class Task:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        options = config.task.options
-        for name in options:
-            if name not in OPTIONS:
-                raise unknown(f"option of task {config.task.name} (task.options)", name, OPTIONS)
-        self.options = {**OPTIONS, **options}
-        segmentation.check(self.options)
-        _windows.check(self.options)
-        _pixel_loss.check(self.options, config.data.classes)
+        options.check_task(config.task, config.data.classes)
+        self.options = {**OPTIONS, **config.task.options}
         self.shape: tuple[int, ...] = config.data.image
         self.cost_shape: tuple[int, ...] = config.cost_image
 

@@ -1,5 +1,5 @@
 """Segmentation networks: an encoder of any backbone, a decoder, and an auxiliary head for training."""
 
-from attnbench.tasks.segmentation.network import OPTIONS, Outputs, Segmenter, build, check
+from attnbench.tasks.segmentation.network import OPTIONS, Outputs, Segmenter, build
 
-__all__ = ["OPTIONS", "Outputs", "Segmenter", "build", "check"]
+__all__ = ["OPTIONS", "Outputs", "Segmenter", "build"]

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from attnbench import backbones
 from attnbench.config import Backbone
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.tasks.segmentation.decoders import Head, atrous, plain, pyramid
 from attnbench.tasks.segmentation.layers import ConvNormReLU, resize, width
 from attnbench.tasks.segmentation.unet import unet
 
 DECODERS: dict[str, Callable[..., Head]] = {"fcn": plain, "psp": pyramid, "aspp": atrous, "unet": unet}
-STRIDES = (8, 16, 32)
 OPTIONS: dict[str, Any] = {  # what of the task's options is read here
     "decoder": "fcn",
     "output_stride": 8,  # of the encoder's last map, at most: 8, 16 or 32; later stages dilate instead
@@ -60,29 +59,15 @@ class Segmenter(nn.Module):
         return Outputs(logits, None if coarse is None else resize(coarse, size))
 
 
-def check(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options over their defaults; raises `UserError` where they cannot be meant."""
-    chosen = {name: options.get(name, default) for name, default in OPTIONS.items()}
-    if chosen["decoder"] not in DECODERS:
-        raise unknown("decoder (task.options.decoder)", str(chosen["decoder"]), DECODERS)
-    if chosen["output_stride"] not in STRIDES:
-        raise UserError(f"task.options.output_stride={chosen['output_stride']}: 8, 16 or 32")
-    for name in ("width", "auxiliary"):
-        if chosen[name] < 0:
-            raise UserError(f"task.options.{name}={chosen[name]}: must be 0 or more")
-    if not 0 <= chosen["dropout"] < 1:
-        raise UserError(f"task.options.dropout={chosen['dropout']}: at least 0 and below 1")
-    return chosen
-
-
 def build(
     backbone: Backbone, classes: int, image: tuple[int, int, int], options: Mapping[str, Any]
 ) -> Segmenter:
     """The network of a backbone, its weights drawn from torch's global random state.
 
-    Raises `UserError` for options that cannot be meant, `Impossible` where the backbone has no maps for it.
+    The options are those that `attnbench.options` lets through. Raises `Impossible` where the backbone has no
+    maps for it.
     """
-    chosen = check(options)
+    chosen = {name: options.get(name, default) for name, default in OPTIONS.items()}
     encoder, channels = _encoder(backbone, chosen["output_stride"], image)
     decoder = DECODERS[chosen["decoder"]]
     head = decoder(channels, classes, chosen["width"], chosen["dropout"], chosen["output_stride"])
