@@ -145,17 +145,15 @@ def _several(words: list[str], flags: list[str]) -> int:
 def _experiment(words: list[str], flags: list[str]) -> int:
     from attnbench.sweep import experiment
 
-    name = next((w.partition("=")[2] for w in words if w.startswith("experiment=")), "quick")
-    rest = [w for w in words if not w.startswith("experiment=")]
-    return _sweep(experiment.load(name).cells(rest), flags)
+    name, rest = experiment.chosen(words)
+    return _sweep(experiment.load(name or "quick").cells(rest), flags)
 
 
 def _status(words: list[str], flags: list[str]) -> int:
     """Say how the store stands that the results and runs folders hold."""
     from attnbench.sweep import experiment, status
 
-    name = next((w.partition("=")[2] for w in words if w.startswith("experiment=")), None)
-    rest = [w for w in words if not w.startswith("experiment=")]
+    name, rest = experiment.chosen(words)
     cells = experiment.load(name).cells(rest) if name else []
     config = (cells or [experiment.cell(rest)])[0].config
     for line in status.lines(Path(config.results), Path(config.runs), cells):

@@ -268,8 +268,9 @@ def attention(value: str | Mapping[str, Any]) -> list[str]:
     if isinstance(value, str):
         return [f"attn={value}"]
     options = {k: v for k, v in value.items() if k != "name"}
-    return [f"attn={value.get('name')}", *(f"attn.{k}={_literal(v)}" for k, v in options.items())]
+    return [f"attn={value.get('name')}", *(f"attn.{k}={literal(v)}" for k, v in options.items())]
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value of a YAML file as Hydra's grammar has it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

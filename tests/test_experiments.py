@@ -56,6 +56,26 @@ def test_controls_come_first_and_arguments_override_parts():
         ("title: x", "a grid of setting: values"),
         ("grid: {attn: ecca}", "did you mean eca"),
         ("grid: {sed: 1}", "did you mean seed"),
+        ("parts: 5", "x.yaml: parts is a list"),
+        ("parts: []", "parts is a list"),
+        ("parts: [{grid: {seed: 1}}, 5]", "x.yaml, part 2: each part has a grid"),
+        ("parts: [{grid: {seed: 1}}]\ngrid: {seed: 2}", "x.yaml: grid beside parts"),
+        ("parts: [{grid: {seed: 1}}]\nbase: [task=cls]", "base beside parts"),
+        ("base: [5]\ngrid: {seed: 1}", "base is a list of settings"),
+        ("base: task=cls\ngrid: {seed: 1}", "base is a list of settings, .*, not task=cls"),
+        ("base: null\ngrid: {seed: 1}", "base is a list of settings"),
+        ("parts: [{grid: {seed: 1}, exclude: null}]", "x.yaml, part 1: exclude is a list"),
+        ("grid: {attn: [none, 5]}", "x.yaml: grid: attn takes mechanisms, .*, not 5"),
+        ("grid: {attn: null}", "attn takes mechanisms"),
+        ("grid: {attn: [none, {reduction: 4}]}", "attn takes mechanisms, .*, not {'reduction': 4}"),
+        ("grid: {attn: []}", "grid: attn has no value"),
+        ("grid: {seed: []}", "grid: seed has no value"),
+        ("grid: {5: 1}", "5 is no setting"),
+        (
+            "grid: {attn: all}\nexclude: [{attn: chanel}]",
+            "in exclude of x.yaml 'chanel': did you mean channel",
+        ),
+        ("grid: {attn: all}\nexclude: [{attn: [se, 5]}]", "attn takes names of mechanisms, not 5"),
     ],
 )
 def test_a_damaged_experiment_is_refused(tmp_path, text, said):
@@ -63,3 +83,35 @@ def test_a_damaged_experiment_is_refused(tmp_path, text, said):
     file.write_text(text)
     with pytest.raises(UserError, match=said):
         experiment.load(str(file)).cells()
+
+
+def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
+    file = tmp_path / "x.yaml"
+    with pytest.raises(UserError, match=r"x\.yaml: no such file"):
+        experiment.load(str(file))
+    file.write_bytes("# Fällt aus?\ngrid: {seed: 1}\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"x\.yaml is no text in UTF-8: byte 4"):
+        experiment.load(str(file))
+
+
+def test_patterns_and_words_that_stand_for_mechanisms_may_be_excluded(tmp_path):
+    file = tmp_path / "x.yaml"
+    excluded = '[{attn: [channel, "*(reduction=4)", "g*"]}, {attn: cbam, backbone: resnet8}]'
+    file.write_text(
+        f"grid: {{attn: [none, se, gc, cbam, bam, {{name: bam, reduction: 4}}]}}\nexclude: {excluded}\n"
+    )
+    assert [c.attn for c in experiment.load(str(file)).cells()] == ["none", "bam"]
+
+
+def test_null_and_truth_mean_in_a_grid_what_they_mean_in_a_setting(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("grid: {data.train: [null, 64], hardware.compile: true}\n")
+    found = [c.config for c in experiment.load(str(file)).cells()]
+    assert [(c.data.train, c.hardware.compile) for c in found] == [(None, True), (64, True)]
+
+
+def test_one_experiment_at_a_time():
+    assert experiment.chosen(["seed=1", "experiment=quick"]) == ("quick", ["seed=1"])
+    assert experiment.chosen(["seed=1"]) == (None, ["seed=1"])
+    with pytest.raises(UserError, match="not quick and cifar10"):
+        experiment.chosen(["experiment=quick", "experiment=cifar10"])

@@ -7,16 +7,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from attnbench import compose
 from attnbench.cell import Cell
 from attnbench.config import folder
 from attnbench.errors import UserError, unknown
-from attnbench.sweep import words
+from attnbench.sweep import form, words
 from attnbench.validate import check_site
 
-PART = {"base", "grid", "exclude"}
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
 
 
@@ -49,27 +46,24 @@ def names() -> list[str]:
 
 def load(name: str) -> Experiment:
     """Read an experiment by its name, or by the path of its file."""
-    file = Path(name) if name.endswith(".yaml") else folder("experiments") / f"{name}.yaml"
+    path = name.endswith(".yaml")
+    file = Path(name) if path else folder("experiments") / f"{name}.yaml"
     if not file.is_file():
-        raise unknown("experiment", name, names())
-    text = file.read_text(encoding="utf-8")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{file.name} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not content.keys() <= {"title", "parts", *PART}:
-        raise UserError(f"{file.name}: an experiment has title, base, grid and exclude, or parts of these")
-    parts = content.get("parts") or [{k: v for k, v in content.items() if k in PART}]
-    for part in parts:
-        if not isinstance(part, dict) or not part.keys() <= PART or not isinstance(part.get("grid"), dict):
-            raise UserError(
-                f"{file.name}: each part has a grid of setting: values; base and exclude may follow"
-            )
-        if not all(isinstance(line, dict) for line in part.get("exclude", [])):
-            raise UserError(f"{file.name}: exclude is a list of coordinate: values, like - {{attn: channel}}")
+        raise UserError(f"{name}: no such file") if path else unknown("experiment", name, names())
+    text, content = form.read(file)
+    parts = form.parts(content, file.name)
     comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     question = " ".join(line.lstrip("# ").strip() for line in comments)
-    return Experiment(file.stem, content.get("title", file.stem), question, tuple(parts))
+    return Experiment(file.stem, str(content.get("title", file.stem)), question, tuple(parts))
+
+
+def chosen(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The experiment that arguments name, and the others; raises `UserError` where there are several."""
+    named = [word.partition("=")[2] for word in arguments if word.startswith("experiment=")]
+    if len(named) > 1:
+        raise UserError(f"one experiment at a time, not {' and '.join(named)}")
+    others = [word for word in arguments if not word.startswith("experiment=")]
+    return (named[0] if named else None), others
 
 
 def grid(arguments: Sequence[str]) -> list[Cell]:
@@ -149,7 +143,7 @@ def _rows(part: Mapping[str, Any]) -> Iterator[list[str]]:
 def _axis(setting: str, values: Any) -> Iterator[list[str]]:
     values = values if isinstance(values, list) else [values]
     if setting != "attn":
-        yield from ([f"{setting}={value}"] for value in values)
+        yield from ([f"{setting}={compose.literal(value)}"] for value in values)
         return
     for value in values:
         yield from (compose.attention(v) for v in words.expand(value))

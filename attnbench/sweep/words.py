@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from attnbench import mechanisms
+from attnbench.errors import unknown
 
 
 def expand(value: str | Mapping[str, Any]) -> list[str | Mapping[str, Any]]:
@@ -14,6 +15,13 @@ def expand(value: str | Mapping[str, Any]) -> list[str | Mapping[str, Any]]:
     if value == "all":
         return list(mechanisms.entries())
     return list(_groups().get(value, [value])) if value not in mechanisms.entries() else [value]
+
+
+def check(word: str, what: str) -> None:
+    """Raise `UserError` for a word that stands for no mechanism."""
+    known = {"all", *mechanisms.entries(), *_groups()}
+    if word not in known:
+        raise unknown(what, word, known)
 
 
 @cache
