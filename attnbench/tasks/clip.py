@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from attnbench import options
 from attnbench.config import Config
 from attnbench.tasks import cls
 from attnbench.tasks._clips import Clips
@@ -14,6 +15,7 @@ class Task(cls.Task):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        options.check_task(config.task, config.data.classes)
         self.head = config.task.options.get("head", "mean")
         frames = config.data.frames or 1
         self.shape = (frames, *config.data.image)
