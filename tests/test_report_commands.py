@@ -99,7 +99,7 @@ def test_what_recommend_would_try_stands_in_the_table_and_is_possible() -> None:
 def test_a_task_is_taken_that_data_and_backbone_can_be_used_for(words: str, task: str) -> None:
     (line,) = printed(recommend, f"{words} attn=none")
     cells = made(line)
-    assert {cell.config.task.name for cell in cells} == {task} and len(cells) == 5
+    assert {cell.config.task.name for cell in cells} == {task}
 
 
 def test_where_no_task_fits_the_reason_is_given() -> None:
