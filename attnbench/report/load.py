@@ -29,7 +29,7 @@ class Loaded:
 
 def load(results: Path) -> Loaded:
     """Read `results/cells/*.json`; a file that is no record is kept by name, with the reason."""
-    with _without_collection():
+    with without_collection():
         found, damaged = records.read(results)
     wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
     good = [r for r in found if f"{r['key']}.json" not in wrong]
@@ -37,7 +37,7 @@ def load(results: Path) -> Loaded:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Thousands of records are all kept: to look for garbage among them takes as long as to read them."""
     was_on = gc.isenabled()
     gc.disable()

@@ -7,11 +7,12 @@ from pathlib import Path
 from attnbench import records
 from attnbench.errors import UserError
 from attnbench.report import files, layout
-from attnbench.report.load import load
+from attnbench.report.load import load, without_collection
 
 log = logging.getLogger(__name__)
 
 
+@without_collection()
 def write(results: Path) -> list[Path]:
     """Write every leaderboard and the index of them; raises `UserError` where there is no record.
 
