@@ -53,6 +53,7 @@ def apart(made: Any, stored: Mapping[str, Any], prefix: str = "") -> Iterator[tu
         if key in NOT_SAID:
             continue
         if is_dataclass(value):
+            # mypy: is_dataclass is true of classes, too, which asdict does not take; a setting is never one.
             yield from apart(value, asdict(wanted) if is_dataclass(wanted) else wanted or {}, f"{key}.")  # type: ignore[arg-type]
         elif isinstance(value, dict):
             yield from _options_apart(value, wanted or {}, f"{key}.")
