@@ -65,7 +65,7 @@ class Cell:
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if not self.config.task.trains else (*NOT_COMPARED, "cost")
+        apart = NOT_COMPARED if not self.config.trains else (*NOT_COMPARED, "cost")
         return fingerprint({k: v for k, v in self._identity.items() if k not in apart})
 
     @cached_property
@@ -112,7 +112,8 @@ class Cell:
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
         config = asdict(self.config)
-        config["data"].pop("root")
+        for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
+            config["data"].pop(name)
         return {
             "key": self.key,
             "status": status,
