@@ -13,6 +13,8 @@ from typing import Any
 from attnbench.errors import Unwritable
 
 SCHEMA = 1
+CHECKPOINT = "checkpoint.pt"  # of a cell that is not done, in its folder of runs/
+TRIES = 3  # of a cell, each of them interrupted before it got any further
 Record = dict[str, Any]
 
 
@@ -48,12 +50,28 @@ def read(results: Path) -> tuple[list[Record], dict[str, str]]:
 
 def stamp(results: Path, key: str) -> int | None:
     """When a cell's record was written, in ns; None where there is none."""
-    if find(results, key) is None:
-        return None
+    return None if find(results, key) is None else written(path(results, key))
+
+
+def written(file: Path) -> int | None:
+    """When a file was last written, in ns; None where there is none."""
     try:
-        return path(results, key).stat().st_mtime_ns
-    except FileNotFoundError:
+        return file.stat().st_mtime_ns
+    except OSError:
         return None
+
+
+class Tries:
+    """Counts how often a cell was interrupted without any progress in between."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint, self.last, self.count = checkpoint, written(checkpoint), 0
+
+    def again(self) -> bool:
+        """Count an interruption; whether the cell is to be tried again."""
+        before, self.last = self.last, written(self.checkpoint)
+        self.count = 1 if self.last != before else self.count + 1
+        return self.count < TRIES
 
 
 def write(results: Path, record: Mapping[str, Any]) -> Path:

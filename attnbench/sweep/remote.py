@@ -20,7 +20,7 @@ from attnbench.sweep.book import FOLDER
 from attnbench.sweep.chunk import Chunk
 from attnbench.sweep.events import Event, Hear, Work
 from attnbench.sweep.heartbeat import read
-from attnbench.sweep.pool import give_up
+from attnbench.sweep.retries import give_up
 
 JOBS = 16  # at a time, where nothing else is said
 LARGEST = 50  # cells of a chunk, where nothing else is said
