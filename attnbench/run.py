@@ -18,7 +18,7 @@ from attnbench.config.schema import Config, Hardware, Track
 from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
-from attnbench.lock import Busy, locked
+from attnbench.records import Busy, locked
 from attnbench.training import distributed, micro_batch
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
@@ -49,7 +49,7 @@ def run(cell: Cell, watcher: Watcher | None = None, seen: int | None = None) -> 
     records.check_writable(results)
     device = pick_device(cell.config.hardware)
     _prepare(cell.config.hardware, device)
-    with distributed.joined(device) as group, locked(folder) if group.first else nullcontext():
+    with distributed.joined(device) as group, locked(folder / "lock") if group.first else nullcontext():
         quicker = group.first and records.stamp(results, cell.key) != seen
         if group.any(quicker, device):
             return records.find(results, cell.key) or {}

@@ -20,7 +20,7 @@ from typing import Any
 from attnbench.cell import Cell
 from attnbench.config.schema import Config
 from attnbench.errors import Interrupted, Unwritable, UserError
-from attnbench.lock import Busy
+from attnbench.records import Busy
 from attnbench.sweep.executors.events import Tell
 from attnbench.sweep.progress.heartbeat import Heartbeat
 from attnbench.sweep.signals import SIGNALS
