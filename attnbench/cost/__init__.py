@@ -3,7 +3,7 @@
 from attnbench.cost.counting import COUNTERS, count
 from attnbench.cost.memory import peak_memory
 from attnbench.cost.parameters import parameters
-from attnbench.cost.profile import profile
+from attnbench.cost.profile import check, profile
 from attnbench.cost.store import Store
 from attnbench.cost.throughput import throughput
 from attnbench.cost.timing import latency
@@ -12,6 +12,7 @@ from attnbench.cost.tree import show, tree
 __all__ = [
     "COUNTERS",
     "Store",
+    "check",
     "count",
     "latency",
     "parameters",
