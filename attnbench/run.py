@@ -159,6 +159,7 @@ def _measure(
         measured.cost = _profile(cell, task, network, device)
         measured.took("cost")
     if dataset is None:
+        cost.check(measured.cost or {})
         return
     if group.any(watcher.stop(), device):
         raise Stopped
