@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.precision import matched
 from attnbench.mechanisms.stages import Tap, watch, widths
 
 GUARD = 1e-12  # of the trace of a map that varies not at all
@@ -124,7 +125,7 @@ class RowGate(nn.Module):
     def forward(self, covariance: Float[Tensor, "b d d"]) -> Float[Tensor, "b outputs"]:
         b, dim, _ = covariance.shape
         weight = self.rows.weight.reshape(dim, 4, dim)  # the grouped convolution as one batched product
-        rows = weight @ self.norm(covariance).permute(1, 2, 0)
+        rows = weight @ self.norm(matched(covariance, self.norm)).permute(1, 2, 0)
         rows = rows.permute(2, 0, 1).reshape(b, 4 * dim) + self.rows.bias
         return self.excite(F.leaky_relu(rows, self.slope)).sigmoid()
 

@@ -84,7 +84,7 @@ def criss_cross(q: Float[Tensor, "b d h w"], k: Float[Tensor, "b d h w"]) -> Flo
 
 def collect(a: Float[Tensor, "b h w h+w"], v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The weighted sums of the values along columns and rows."""
-    of_column, of_row = a.split(v.shape[2:], 3)
+    of_column, of_row = a.to(v.dtype).split(v.shape[2:], 3)
     column = v.permute(0, 3, 1, 2) @ of_column.permute(0, 2, 3, 1)
     row = v.permute(0, 2, 1, 3) @ of_row.transpose(2, 3)
     return column.permute(0, 2, 3, 1) + row.transpose(1, 2)

@@ -11,6 +11,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.head import classes_of
 from attnbench.mechanisms.policy import IGNORED, earned, hits, log_density, reinforce
+from attnbench.mechanisms.precision import matched
 from attnbench.mechanisms.spatial._glimpse import Retina
 
 RETURNS = ("total", "to_come")
@@ -115,7 +116,7 @@ class DRAM(Mechanism):
         return Episode(torch.stack(logits, 1), torch.stack(densities, 1), torch.stack(baselines, 1))
 
     def see(self, x: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2"]) -> Float[Tensor, "b d"]:
-        return self.what(self.retina(x, at[:, None])) * self.where(at)
+        return self.what(self.retina(x, at[:, None])) * self.where(matched(at, self.where))
 
     def loss(self, targets: Tensor) -> Tensor | None:
         if self.episode is None:

@@ -81,7 +81,7 @@ class EMA(Mechanism):
 @full_precision
 def fit(x: Float[Tensor, "b c n"], bases: Float[Tensor, "1 c k"], stages: int) -> Float[Tensor, "b n k"]:
     """Each position's shares of the bases in the last of the rounds."""
-    bases = bases.to(x.dtype).expand(len(x), -1, -1)
+    bases = bases.to(x.dtype).expand(x.shape[0], -1, -1)
     for stage in range(stages):
         shares = (x.transpose(1, 2) @ bases).softmax(2)
         if stage < stages - 1:

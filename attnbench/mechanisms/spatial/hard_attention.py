@@ -94,13 +94,13 @@ class HardAttention(Teller):
         if not self.sampled:
             return (weights.to(rows.dtype)[:, None] @ rows)[:, 0]
         if self.training:
-            position = drawn(weights, torch.rand(len(weights), device=weights.device))
+            position = drawn(weights, torch.rand(weights.shape[0], device=weights.device))
             self.chosen.append(position)
         elif self.copies == 1:
             position = weights.argmax(1)
         else:
-            position = drawn(weights, self.draws[step].repeat(len(weights) // self.copies))
-        return rows[torch.arange(len(rows), device=rows.device), position]
+            position = drawn(weights, self.draws[step].repeat(weights.shape[0] // self.copies))
+        return rows[torch.arange(rows.shape[0], device=rows.device), position]
 
     def loss(self, targets: Tensor) -> Tensor | None:
         if self.weights is None or self.scores is None:

@@ -11,6 +11,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.head import classes_of
 from attnbench.mechanisms.policy import fixed_draws, hits, log_density, mean_log_softmax, reinforce
+from attnbench.mechanisms.precision import matched
 from attnbench.mechanisms.spatial._glimpse import Retina
 
 LOCATORS = ("hidden", "linear")
@@ -94,13 +95,13 @@ class RAM(Mechanism):
         start, noise = self.starts.to(self.kind(x)), self.draws.to(self.kind(x))
         if self.copies == 1:
             start, noise = torch.zeros_like(start), torch.zeros_like(noise)
-        return mean_log_softmax(self.look(x, start.expand(len(x), -1, -1), noise).logits)
+        return mean_log_softmax(self.look(x, start.expand(x.shape[0], -1, -1), noise).logits)
 
     def look(
         self, x: Float[Tensor, "b c h w"], at: Float[Tensor, "b m 2"], noise: Float[Tensor, "m t 2"] | None
     ) -> "Episode":
         """m paths from the points `at`, their draws given, or new for each image."""
-        h = at.new_zeros(at.shape[0] * at.shape[1], WIDTH)
+        h = x.new_zeros(at.shape[0] * at.shape[1], WIDTH)
         densities, baselines = [], []
         for step in range(self.steps):
             h = self.update(self.retina(x, at), at.flatten(0, 1), h)
@@ -118,11 +119,11 @@ class RAM(Mechanism):
     def update(
         self, glimpse: Tensor, at: Float[Tensor, "n 2"], h: Float[Tensor, "n d"]
     ) -> Float[Tensor, "n d"]:
-        seen = (self.what(glimpse.flatten(1)) + self.where(at)).relu()
+        seen = (self.what(glimpse.flatten(1)) + self.where(matched(at, self.where))).relu()
         return (self.input(seen) + self.recur(h)).relu()
 
     def drawn(self, x: Tensor, draw: Any) -> Float[Tensor, "b 1 2"]:
-        return draw(len(x), 1, 2, device=x.device, dtype=self.kind(x))
+        return draw(x.shape[0], 1, 2, device=x.device, dtype=self.kind(x))
 
     def kind(self, x: Tensor) -> torch.dtype:
         """Of locations: float32 at least."""
