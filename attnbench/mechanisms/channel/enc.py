@@ -39,6 +39,7 @@ class Enc(Mechanism):
         params=lambda c: 2 * c * c + 3 * c + 32 * c + 3 * 32,
         site=("head", "stage"),
     )
+    last_pass = ("logits",)
 
     def __init__(
         self,
@@ -81,10 +82,6 @@ class Enc(Mechanism):
             return None
         target = presence(targets, self.logits.shape[1]).to(self.logits.dtype)
         return self.weight * F.binary_cross_entropy_with_logits(self.logits, target)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
 
 class Encoding(nn.Module):

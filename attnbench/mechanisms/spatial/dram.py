@@ -48,6 +48,7 @@ class DRAM(Mechanism):
         params=lambda c: 4800 * c + 8_892_429,
         site="network",
     )
+    last_pass = ("episode",)
     gives: ClassVar[str] = "logits"
 
     def __init__(
@@ -133,10 +134,6 @@ class DRAM(Mechanism):
 
     def pixels_seen(self) -> int:
         return self.pixels + self.glimpses * (self.steps or 1) * self.retina.pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "episode": None}
 
 
 class Episode(NamedTuple):

@@ -46,6 +46,7 @@ class RAM(Mechanism):
         params=lambda c: 8192 * c + 128 + 384 + 66_048 + 131_584 + 32_896 + 258 + 2570 + 257,
         site="network",
     )
+    last_pass = ("episode",)
     gives: ClassVar[str] = "logits"
     draws: Tensor
     starts: Tensor
@@ -139,10 +140,6 @@ class RAM(Mechanism):
 
     def pixels_seen(self) -> int:
         return self.copies * self.steps * self.retina.pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "episode": None}
 
 
 class Episode(NamedTuple):
