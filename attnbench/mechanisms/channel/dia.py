@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.recompute import backward_pass
+from attnbench.mechanisms.layers.recompute import backward_pass
 
 
 class DIA(Mechanism):
@@ -57,8 +57,8 @@ class DIA(Mechanism):
         """The state (h, c) after x."""
         if self.grafted and self.made_in != backward_pass():
             raise UserError(
-                "dia: gradient checkpointing ran a block again without those before it, whose state it needs: "
-                "checkpoint whole stages, or nothing"
+                "dia: gradient checkpointing ran a block again without those before it, whose state it "
+                "needs: checkpoint whole stages, or nothing"
             )
         zero = x.new_zeros(1, self.channels)
         hidden, cell = self.state or (zero, zero)

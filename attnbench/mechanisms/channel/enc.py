@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.norm import PooledBatchNorm
-from attnbench.mechanisms.precision import matched
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.precision import matched
 
 
 class Enc(Mechanism):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.recompute import backward_pass
-from attnbench.mechanisms.segmentation_head import inside, narrowing
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.recompute import backward_pass
+from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
 
 GUARD = 1e-6
 
@@ -51,7 +51,7 @@ class EMA(Mechanism):
         self.register_buffer("bases", F.normalize(torch.randn(1, channels, bases), dim=1))
         self.stages, self.momentum = stages, momentum
         self.bases: Tensor
-        self.moved: tuple[Tensor, Tensor] | None = None  # bases before the last training pass, the batch's mean
+        self.moved: tuple[Tensor, Tensor] | None = None  # bases before the last pass, its mean
 
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
