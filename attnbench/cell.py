@@ -65,7 +65,7 @@ class Cell:
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if not self.config.trains else (*NOT_COMPARED, "cost")
+        apart = NOT_COMPARED if not self.config.recipe.trains else (*NOT_COMPARED, "cost")
         return fingerprint({k: v for k, v in self._identity.items() if k not in apart})
 
     @cached_property

@@ -171,7 +171,7 @@ def test_each_data_set_names_the_tasks_that_it_serves() -> None:
 def test_a_recipe_of_no_epochs_measures_costs_for_every_task() -> None:
     for task in tasks.cards():
         config = configure(f"task={task}", "recipe=none", *SKELETON.get(task, []))
-        assert not config.trains and config.task.name == task
+        assert not config.recipe.trains and config.task.name == task
     profile, plain = configure("task=profile"), configure("task=cls", "recipe=none")
     assert Cell(profile).key == Cell(plain).key
 

@@ -201,7 +201,7 @@ def _data_is_there(cells: "Sequence[Cell]") -> None:
     from attnbench import data
 
     for cell in cells:
-        if cell.config.trains:
+        if cell.config.recipe.trains:
             data.present(cell.config.data)
 
 

@@ -87,7 +87,7 @@ def check_shared(config: Config) -> None:
         raise UserError(
             f"hardware.device={config.hardware.device}: no such device; auto, cpu, cuda, cuda:1 or mps"
         )
-    data.check(config.data, config.task.name if config.trains else None)
+    data.check(config.data, config.task.name if config.recipe.trains else None)
     _check_backbone(config)
     _check_task(config)
 
@@ -127,7 +127,7 @@ def _takes(backbone: str) -> str:
 
 def _check_task(config: Config) -> None:
     recipe = config.recipe
-    if config.trains:
+    if config.recipe.trains:
         _check_training(config)
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")
@@ -135,6 +135,8 @@ def _check_task(config: Config) -> None:
 
 def _check_training(config: Config) -> None:
     recipe, augment = config.recipe, config.recipe.augment
+    if recipe.epochs == 0:
+        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or recipe=none for costs")
     if recipe.schedule.warmup_epochs >= recipe.epochs:
         raise UserError(
             f"recipe.schedule.warmup_epochs={recipe.schedule.warmup_epochs}: must be below "

@@ -204,7 +204,7 @@ class Recipe:
     """How a network is trained; one for all mechanisms of a comparison."""
 
     name: str = "???"
-    epochs: int = 3  # 0: costs are all that is measured
+    epochs: int = 3
     batch_size: int = 128
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
@@ -214,6 +214,7 @@ class Recipe:
     precision: Precision = Precision.fp32
     clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
     evaluate_every: int = 1  # epochs between evaluations on the validation split
+    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
@@ -304,11 +305,6 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
-
-    @property
-    def trains(self) -> bool:
-        """Whether the network is trained; otherwise its costs are all that is measured."""
-        return self.recipe.epochs > 0
 
     @cached_property
     def sites(self) -> dict[str, Site]:

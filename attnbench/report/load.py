@@ -50,8 +50,9 @@ def renamed(record: Record) -> Record:
     if task is None:
         return record
     config = record.get("config") or {}
-    settings = {**(config.get("task") or {}), "name": task, "trains": False}
-    return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, "task": settings}}
+    parts = {"task": {"name": task}, "recipe": {"trains": False}}
+    changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
+    return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, **changed}}
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def columns(table: Table) -> list[Column]:
             Column((f"{key}_ours_percent",), f"{name} (%), ours", ours, lambda v: f"{v:.2f}"),
             Column((f"{key}_paper_percent", f"{key}_paper_best_of"), f"{name} (%), paper", paper, _best_of),
         ]
-    first = accuracies.SHOWN.get(_metrics(table)[0], _metrics(table)[0])
+    first = next((accuracies.SHOWN.get(key, key) for key in _metrics(table)), "")
     return [
         Column(("method",), "method", lambda line: (line.attn,), text=True),
         Column(("backbone",), "backbone", lambda line: (line.backbone,), text=True),

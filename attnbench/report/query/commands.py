@@ -156,5 +156,7 @@ def _members(table: Table, record: Record) -> dict[Any, str]:
 
 def _last(config: Config, results: Path) -> tuple[str, ...]:
     """The words on folders, where there must be any."""
-    root = ("data.root=FOLDER",) if config.trains and config.data.origin is not Origin.generated else ()
+    root = (
+        ("data.root=FOLDER",) if config.recipe.trains and config.data.origin is not Origin.generated else ()
+    )
     return root if results == RESULTS else (*root, word("results", str(results)))

@@ -51,7 +51,7 @@ def apart(made: Any, stored: Mapping[str, Any], prefix: str = "") -> Iterator[tu
     for each in fields(made):
         key, value = f"{prefix}{each.name}", getattr(made, each.name)
         wanted = stored.get(each.name, each.metadata.get("neutral", value))
-        if key in NOT_SAID or isinstance(wanted, Anything):
+        if key in NOT_SAID or isinstance(each.metadata.get("neutral"), Anything):
             continue
         if is_dataclass(value):
             # mypy: is_dataclass is true of classes, too, which asdict does not take; a setting is never one.
