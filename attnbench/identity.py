@@ -287,7 +287,7 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def _names(kind: type[ast.AST]) -> tuple[str, ...]:
+def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(sorted(set(kind._fields) - MEANINGLESS))
 
 
