@@ -278,7 +278,7 @@ def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> fr
 
 def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
     """The fields of a node that carry meaning, in the order of their names."""
-    for name in _names(type(node)):
+    for name in _meaningful(node._fields):
         value = getattr(node, name, None)
         if name == "body" and isinstance(value, list):
             value = [statement for statement in value if not _silent(statement)]
@@ -287,8 +287,8 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(sorted(set(kind._fields) - MEANINGLESS))
+def _meaningful(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(fields) - MEANINGLESS))
 
 
 def _silent(statement: ast.AST) -> bool:
