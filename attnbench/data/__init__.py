@@ -4,9 +4,10 @@ A reader is a file under readers/ or of a user's folder, which `data.source` (or
 What a set has for which task stands in its YAML (`data.tasks`).
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,19 +35,30 @@ def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls"
     return _reader(data, task).build(data, device, workers)
 
 
-def _reader(data: Data, task: str) -> Any:
-    """What reads a set for a task: a module, or an object, with `build(data, device, workers) -> Dataset`.
+def part(reader: str, task: str) -> sources.Place:
+    """The code that reads a set for a task: the reader's own, or the one that its `PARTS` name for the task.
 
-    A reader's `PARTS` (task -> module), where it has them, read for one task each.
+    A reader is a module, or an object of it, with `build(data, device, workers) -> Dataset`; `PARTS` is a
+    literal, task -> module. Raises `UserError` for what is unknown. Needs no torch.
     """
-    place = sources.place(READERS, data.source or data.name)
-    found = getattr(place.load(), place.attribute) if place.attribute else place.load()
-    parts: Mapping[str, str] = getattr(found, "PARTS", {})
+    place = sources.place(READERS, reader)
+    parts = {} if place.attribute else _parts(place.path)
     if parts and task not in parts:
-        raise UserError(
-            f"task={task}: data set '{data.name}' has nothing for it; it serves {', '.join(parts)}"
-        )
-    return import_module(parts[task]) if parts else found
+        raise UserError(f"task={task}: reader '{reader}' has nothing for it; it serves {', '.join(parts)}")
+    return sources.module(READERS, parts[task]) if parts else place
+
+
+@cache
+def _parts(path: Path) -> Mapping[str, str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARTS":
+            return ast.literal_eval(node.value)
+    return {}
+
+
+def _reader(data: Data, task: str) -> Any:
+    place = part(data.source or data.name, task)
+    return getattr(place.load(), place.attribute) if place.attribute else place.load()
 
 
 def check(data: Data, task: str | None = None) -> None:
