@@ -86,9 +86,9 @@ class Cell:
     def code(self) -> Mapping[str, str]:
         """Digests of the code that it runs, by part."""
         config = self.config
-        reader = config.data.source or config.data.name
-        task = config.task.source or config.task.name
-        parts = dict(code(task, reader, config.backbone.source, config.recipe.trains))
+        task = tasks.find(config.task.source or config.task.name)
+        reader = data.entry(config.data, config.task.name) if config.recipe.trains else None
+        parts = code(task.place.path, task.cls, config.backbone.source, reader)
         return parts if self.mechanism == "none" else {**parts, "grafting": grafting_digest()}
 
     @cached_property
@@ -104,8 +104,6 @@ class Cell:
         if "contains_at" in config["backbone"]:
             config["backbone"]["digest"] = mechanism_digest(str(self.config.backbone.contains))
         config["task"] = {k: v for k, v in config["task"].items() if k != "sites"}
-        if not self.config.recipe.trains:
-            config["task"]["trains"] = False
         for part in NAMES_ONLY:
             config[part] = {k: v for k, v in config[part].items() if k != "name"}
         # The control is the same wherever it would have stood.
@@ -216,19 +214,20 @@ def mechanism_digest(name: str) -> str:
 
 
 @cache
-def code(task: str, reader: str, backbone: str, trains: bool) -> Mapping[str, str]:
-    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost."""
+def code(task: Path, cls: str, backbone: str, reader: tuple[Path, str] | None) -> Mapping[str, str]:
+    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost.
+
+    `task` and `reader` are files and what is meant in them; without a reader nothing is trained.
+    """
     place = identity.PACKAGE
     builder = next(p for p in (place / "backbones").glob(f"*{backbone}.py") if p.stem.strip("_") == backbone)
-    asked = tasks.find(task)
     digests = {
         "base": _part("base of mechanisms", place / "mechanisms" / "base.py", "Mechanism"),
         "backbone": _part(f"backbone {backbone}", builder, "build"),
-        "task": _part(f"task {task}", asked.place.path, asked.cls),
+        "task": _part(f"task {task.stem}", task, cls),
     }
-    if trains:
-        read = data.part(reader, task)
-        digests["data"] = _part(f"data {reader} for {task}", read.path, read.attribute or "build")
+    if reader is not None:
+        digests["data"] = _part(f"data {reader[0].stem}", *reader)
         loop = _part("training", place / "training" / "loop.py", "Training", "train", "evaluate")
         group = _part("training on processes", place / "training" / "distributed.py", "Group", "joined")
         return {**digests, "training": loop, "processes": group}

@@ -214,8 +214,7 @@ class Recipe:
     precision: Precision = Precision.fp32
     clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
     evaluate_every: int = 1  # epochs between evaluations on the validation split
-    # False: costs are all that is measured; keys have it among the task's settings.
-    trains: bool = field(default=True, metadata={"neutral": Anything()})
+    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
@@ -224,7 +223,7 @@ class Task:
 
     name: str = "???"
     # The code: a file under attnbench/tasks, FILE.py or MODULE:NAME; null: the file of that name.
-    source: str | None = field(default=None, metadata={"neutral": Anything()})  # its digest is in the key
+    source: str | None = field(default=None, metadata={"neutral": None})
     options: dict[str, Any] = field(default_factory=dict)
     # Places in what the task builds around the backbone, such as its head: patterns from the network's top.
     sites: dict[str, Site] = field(default_factory=dict, metadata={"neutral": {}})

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -85,22 +85,21 @@ def place(group: Group, source: str) -> Place:
             raise UserError(f"{group.kind} '{source}': no file {path}")
         return Place(path, _alone(path).module, attribute)
     if attribute:
-        return replace(module(group, where), attribute=attribute)
+        return Place(_path_of(group, where), where, attribute)
     known = files(group)
     if source not in known:
         raise unknown(group.kind, source, known)
     return known[source]
 
 
-def module(group: Group, dotted: str) -> Place:
-    """A module by its dotted name; raises `UserError` where it cannot be imported."""
+def _path_of(group: Group, module: str) -> Path:
     try:
-        spec = importlib.util.find_spec(dotted)
+        spec = importlib.util.find_spec(module)
     except ImportError:
         spec = None
     if spec is None or spec.origin is None:
-        raise UserError(f"{group.kind} '{dotted}': no such Python module can be imported")
-    return Place(Path(spec.origin), dotted)
+        raise UserError(f"{group.kind} '{module}': no such Python module can be imported")
+    return Path(spec.origin)
 
 
 def _python(folder: Path) -> Iterator[Path]:

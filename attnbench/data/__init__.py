@@ -7,13 +7,14 @@ What a set has for which task stands in its YAML (`data.tasks`).
 import ast
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.config import files, sources
 from attnbench.config.schema import Augment, Config, Data, Origin, Served, names
 from attnbench.errors import UserError, unknown
+from attnbench.identity import module_file, source
 from attnbench.tasks import Card
 
 if TYPE_CHECKING:
@@ -35,30 +36,31 @@ def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls"
     return _reader(data, task).build(data, device, workers)
 
 
-def part(reader: str, task: str) -> sources.Place:
-    """The code that reads a set for a task: the reader's own, or the one that its `PARTS` name for the task.
-
-    A reader is a module, or an object of it, with `build(data, device, workers) -> Dataset`; `PARTS` is a
-    literal, task -> module. Raises `UserError` for what is unknown. Needs no torch.
-    """
-    place = sources.place(READERS, reader)
-    parts = {} if place.attribute else _parts(place.path)
-    if parts and task not in parts:
-        raise UserError(f"task={task}: reader '{reader}' has nothing for it; it serves {', '.join(parts)}")
-    return sources.module(READERS, parts[task]) if parts else place
-
-
-@cache
-def _parts(path: Path) -> Mapping[str, str]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARTS":
-            return ast.literal_eval(node.value)
-    return {}
-
-
 def _reader(data: Data, task: str) -> Any:
-    place = part(data.source or data.name, task)
-    return getattr(place.load(), place.attribute) if place.attribute else place.load()
+    """What reads a set for a task: a module, or an object, with `build(data, device, workers) -> Dataset`.
+
+    A reader's `PARTS` (task -> module), where it has them, read for one task each.
+    """
+    place = sources.place(READERS, data.source or data.name)
+    found = getattr(place.load(), place.attribute) if place.attribute else place.load()
+    parts: Mapping[str, str] = getattr(found, "PARTS", {})
+    if parts and task not in parts:
+        raise UserError(
+            f"task={task}: data set '{data.name}' has nothing for it; it serves {', '.join(parts)}"
+        )
+    return import_module(parts[task]) if parts else found
+
+
+def entry(data: Data, task: str) -> tuple[Path, str]:
+    """The file that reads a set for a task, and what is meant in it; found without importing anything."""
+    place = sources.place(READERS, data.source or data.name)
+    if place.attribute:
+        return place.path, place.attribute
+    parts = source(place.path).bound.get("PARTS")
+    if not isinstance(parts, ast.Assign | ast.AnnAssign) or parts.value is None:
+        return place.path, "build"
+    module = ast.literal_eval(parts.value).get(task, "")
+    return module_file(module) or place.path, "build"
 
 
 def check(data: Data, task: str | None = None) -> None:

@@ -50,7 +50,7 @@ def renamed(record: Record) -> Record:
     if task is None:
         return record
     config = record.get("config") or {}
-    parts: dict[str, dict[str, Any]] = {"task": {"name": task}, "recipe": {"trains": False}}
+    parts: Record = {"task": {"name": task}, "recipe": {"trains": False}}
     changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
     return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, **changed}}
 
