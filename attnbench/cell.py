@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import mechanisms
+from attnbench.config.acting import acting
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
@@ -111,7 +112,7 @@ class Cell:
 
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
-        config = asdict(self.config)
+        config = asdict(acting(self.config))
         config["data"].pop("root")
         return {
             "key": self.key,
@@ -160,7 +161,7 @@ def _settled_once(part: Any) -> dict[str, Any]:
     """As `settled`, remembered: nothing changes a part of a configuration once it is made."""
     found = _known.get(id(part))
     if found is None:
-        found = _known[id(part)] = part, settled(part)
+        found = _known[id(part)] = part, settled(acting(part))
     return found[1]
 
 
