@@ -1,6 +1,6 @@
 """The evaluation of a network on a split, and what to do about outputs that are not numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,10 @@ from attnbench.training.optim import autocast
 
 class Diverged(Exception):
     """Training or a last evaluation gave values that are not finite."""
+
+
+class Stopped(Exception):
+    """Someone asked to stop; the checkpoint holds all that was done."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,15 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group: Group) -> Evaluation:
-    """The task's metrics on a split."""
+def evaluate(
+    network: nn.Module,
+    split: Split,
+    task: Task,
+    config: Config,
+    group: Group,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """The task's metrics on a split; raises `Stopped` on request, but not in a group of processes."""
     network.eval()
     device = next(network.parameters()).device
     meter = task.meter(device)
@@ -42,6 +53,8 @@ def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group
     size = config.hardware.micro_batch or config.recipe.batch_size
     batches = split.batches(2 * size, rank=group.rank, world=group.world)
     for images, targets in formatted(batches, config):
+        if group.world == 1 and stop():
+            raise Stopped
         if not len(targets):  # a process that a small last batch leaves without images
             continue
         with autocast(config.recipe.precision, device):

@@ -24,15 +24,11 @@ from attnbench.grafting.graft import mechanisms
 from attnbench.tasks import Task
 from attnbench.training.averaging import average
 from attnbench.training.distributed import Group
-from attnbench.training.evaluation import Diverged, evaluate, formatted
+from attnbench.training.evaluation import Diverged, Evaluation, Stopped, evaluate, formatted
 from attnbench.training.mixing import mixing
 from attnbench.training.optim import Schedule, autocast, optimizer
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
-
-
-class Stopped(Exception):
-    """Someone asked to stop; the checkpoint holds all that was done."""
 
 
 class Damaged(Exception):
@@ -137,8 +133,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            **self.random(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -149,6 +144,14 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
+        self.set_random(state)
+
+    def random(self) -> dict[str, Any]:
+        """The states of torch's random generators."""
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return {"random": torch.get_rng_state(), "random_cuda": cuda}
+
+    def set_random(self, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
@@ -244,13 +247,33 @@ def train(
         }
         if seen:
             row["images_per_s"] = seen / (time.perf_counter() - started)
+        done = training.epoch + 1
+        if len(data.val) and (done % recipe.evaluate_every == 0 or done == recipe.epochs):
+            row |= _validate(training, data.val, config, checkpoint, curve, group, stop).row("val")
         training.end_epoch()
-        if len(data.val) and (training.epoch % recipe.evaluate_every == 0 or training.epoch == recipe.epochs):
-            row |= evaluate(training.evaluated, data.val, training.task, config, group).row("val")
         curve.append(row)
         checkpoint.save(training, curve)
         told(row)
     return curve
+
+
+def _validate(
+    training: Training,
+    split: Split,
+    config: Config,
+    checkpoint: Checkpoint,
+    curve: list[dict[str, float]],
+    group: Group,
+    stop: Callable[[], bool],
+) -> Evaluation:
+    """The evaluation of the validation split; a stop saves the epoch as it was before them."""
+    random = training.random()
+    try:
+        return evaluate(training.evaluated, split, training.task, config, group, stop)
+    except Stopped:
+        training.set_random(random)
+        checkpoint.save(training, curve)
+        raise
 
 
 def _batches(

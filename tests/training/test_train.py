@@ -136,10 +136,9 @@ def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
     def second(*_):
         if not seen:
             seen.append(1)
-            code = (
-                "from pathlib import Path\nfrom attnbench import run\nfrom tests.training import test_train\n"
-            )
-            code += f"try: run.run(test_train.tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
+            code = "from pathlib import Path\nfrom attnbench import run\n"
+            code += "from tests.training.test_train import tiny\n"
+            code += f"try: run.run(tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             seen.append(done.stdout.strip() or done.stderr)
 

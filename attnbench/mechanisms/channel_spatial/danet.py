@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.losses import label_loss
-from attnbench.mechanisms.layers.sdpa import attend
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.segmentation_head import SegmentationHead, classifier, inside, layer
 
 BRANCHES = ("both", "pam", "cam")
 
@@ -38,6 +38,7 @@ class DANet(Mechanism):
         site=("head", "stage"),
         identity=True,
     )
+    last_pass = ("logits",)
 
     def __init__(
         self, channels: int, reduction: int = 8, branches: Literal["both", "pam", "cam"] = "both"
@@ -72,12 +73,8 @@ class DANet(Mechanism):
         """In DANet's head, cross-entropy of this branch's own logits, as much as that of their sum's."""
         return None if self.logits is None else label_loss(self.logits, targets)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
-
-class Head(nn.Module):
+class Head(SegmentationHead):
     """Branches side by side, their maps added, dropout, 1x1; in training each branch makes logits, too."""
 
     def __init__(self, place: Place, attention: list[DANet]) -> None:

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
-from attnbench.mechanisms.layers.pyramid import pyramid
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.attention import pyramid
+from attnbench.mechanisms.layers.segmentation_head import (
+    ConvNormReLU,
+    SegmentationHead,
+    classifier,
+    inside,
+    layer,
+)
 from attnbench.mechanisms.spatial.apnb import APNB, carried, likeness
 
 
@@ -39,6 +44,7 @@ class AFNB(Mechanism):
         params=lambda c: (lambda k: 4 * c * k + 7 * k + 2 * c * c + 4 * c)(max(c // 8, 1)),
         site=("head", "stage"),
     )
+    last_pass = ("seen", "given")
 
     def __init__(
         self,
@@ -92,7 +98,10 @@ class AFNB(Mechanism):
         if not self.lower:
             return x
         if self.lower[0].seen is None:
-            raise UserError("afnb: the place before, whose map is the lower level, has not run in this pass")
+            raise UserError(
+                "afnb: the place before, whose map is the lower level, has not run in this pass; gradient "
+                "checkpointing has to take both places together"
+            )
         return self.lower[0].seen
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n tokens"]:
@@ -124,12 +133,8 @@ class AFNB(Mechanism):
         context = (tokens @ g.to(tokens.dtype).transpose(1, 2)).view(x.shape)
         return self.dropout(self.norm(F.conv2d(x, of_x, self.fuse.bias) + context))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "seen": None, "given": None}
 
-
-class Head(nn.Module):
+class Head(SegmentationHead):
     """AFNB on the last two stages' maps, 3x3 convolution, APNB, 1x1."""
 
     def __init__(self, place: Place, fusion: AFNB, options: dict[str, Any]) -> None:

@@ -130,8 +130,8 @@ class GatedLevels(Mechanism):
     g is the gates' maps, (b, 1, h, w) each.
     """
 
-    vectors = True
-    gives = "logits"
+    reads = "vector"
+    returns = "logits"
 
     def __init__(self, levels: list[int], channels: int, classes: int, hidden: int | None) -> None:
         super().__init__()
@@ -141,11 +141,7 @@ class GatedLevels(Mechanism):
         self.taps = nn.ModuleList(Tap() for _ in (*levels, channels))
 
     def g(self, x: Float[Tensor, "b c"]) -> Any:
-        *levels, signal = (tap.seen for tap in self.taps)
-        if signal is None:
-            raise UserError(
-                "attention_gate: variant=sononet was asked before the stages that it looks at ran"
-            )
+        *levels, signal = (tap.map("attention_gate", x) for tap in self.taps)  # type: ignore[operator]
         return [gate.g(level, signal) for gate, level in zip(self.gates, levels)]  # type: ignore[operator]
 
     def f(self, g: Any, x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
 
 class CCNet(Mechanism):
@@ -46,7 +46,7 @@ class CCNet(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """CCNet's, with its leaky ReLUs."""
-        return Surrounded(place, cls.at(inside(place), **options), slope=0.01)
+        return CrissCrossHead(place, cls.at(inside(place), **options), slope=0.01)
 
     def round(self, a: Float[Tensor, "b h w h+w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """One application of one map."""
@@ -74,14 +74,15 @@ class CCNet(Mechanism):
 def criss_cross(q: Float[Tensor, "b d h w"], k: Float[Tensor, "b d h w"]) -> Float[Tensor, "b h w h+w"]:
     """Weights of the column's h entries, of which the position's own is 0, then of the row's w."""
     column = q.permute(0, 3, 2, 1) @ k.permute(0, 3, 1, 2)
-    column.diagonal(dim1=2, dim2=3).fill_(-torch.inf)
+    own = torch.eye(column.shape[2], dtype=torch.bool, device=column.device)
+    column.masked_fill_(own, -torch.inf)
     row = q.permute(0, 2, 3, 1) @ k.permute(0, 2, 1, 3)
     return torch.cat([column.transpose(1, 2), row], 3).softmax(3)
 
 
 def collect(a: Float[Tensor, "b h w h+w"], v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The weighted sums of the values along columns and rows."""
-    of_column, of_row = a.split(v.shape[2:], 3)
+    of_column, of_row = a.to(v.dtype).split(v.shape[2:], 3)
     column = v.permute(0, 3, 1, 2) @ of_column.permute(0, 2, 3, 1)
     row = v.permute(0, 2, 1, 3) @ of_row.transpose(2, 3)
     return column.permute(0, 2, 3, 1) + row.transpose(1, 2)

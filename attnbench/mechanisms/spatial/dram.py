@@ -1,6 +1,6 @@
 """DRAM: glimpses read by one LSTM, which names what it sees, and led by another, which knows the image."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.precision import matched
+from attnbench.mechanisms.layers.recurrent_decoder import steps_of
 from attnbench.mechanisms.layers.reinforce import IGNORED, earned, hits, log_density, reinforce
 
 RETURNS = ("total", "to_come")
@@ -47,7 +49,8 @@ class DRAM(Mechanism):
         params=lambda c: 4800 * c + 8_892_429,
         site="network",
     )
-    gives: ClassVar[str] = "logits"
+    last_pass = ("episode",)
+    returns = "logits"
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class DRAM(Mechanism):
                 f"dram: glimpse={glimpse}, glimpses={glimpses}, std={std}; at least {LEAST}, 1, and above 0"
             )
         self.steps, self.glimpse, self.glimpses = steps, glimpse, glimpses
-        self.std, self.returns, self.weight = std, returns, weight
+        self.std, self.total, self.weight = std, returns == "total", weight
         self.pixels = 0  # of the whole image, where it is known
         self.retina = Retina(glimpse, scales=2)
         self.context = convolutions(channels, glimpse, hidden)
@@ -85,7 +88,7 @@ class DRAM(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
-        module = cls(place.channels, classes_of(place), getattr(place.replaces, "steps", None), **options)
+        module = cls(place.channels, classes_of(place), steps_of(place), **options)
         module.pixels = place.size[0] * place.size[1]
         return module
 
@@ -115,7 +118,7 @@ class DRAM(Mechanism):
         return Episode(torch.stack(logits, 1), torch.stack(densities, 1), torch.stack(baselines, 1))
 
     def see(self, x: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2"]) -> Float[Tensor, "b d"]:
-        return self.what(self.retina(x, at[:, None])) * self.where(at)
+        return self.what(self.retina(x, at[:, None])) * self.where(matched(at, self.where))
 
     def loss(self, targets: Tensor) -> Tensor | None:
         if self.episode is None:
@@ -125,17 +128,13 @@ class DRAM(Mechanism):
             right, counts = hits(logits[:, 0], targets)[:, None], torch.ones_like(densities[:, :1])
         else:
             right, counts = hits(logits, targets), (targets != IGNORED).to(densities)
-        rewards = earned(right.to(densities), counts, self.returns == "total")
+        rewards = earned(right.to(densities), counts, self.total)
         rewards, counts = (t.repeat_interleave(self.glimpses, 1) for t in (rewards, counts))
         error = (baselines.to(densities) - rewards).square().mul(counts).sum() / counts.sum()
         return error + self.weight * reinforce(densities * counts, rewards, baselines)
 
     def pixels_seen(self) -> int:
         return self.pixels + self.glimpses * (self.steps or 1) * self.retina.pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "episode": None}
 
 
 class Episode(NamedTuple):

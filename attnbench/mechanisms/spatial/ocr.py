@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.losses import label_loss
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.segmentation_head import (
+    ConvNormReLU,
+    SegmentationHead,
+    classifier,
+    inside,
+    layer,
+)
 
 
 class OCR(Mechanism):
@@ -43,6 +48,7 @@ class OCR(Mechanism):
         ),
         site=("head", "late"),
     )
+    last_pass = ("logits",)
 
     def __init__(
         self,
@@ -112,12 +118,8 @@ class OCR(Mechanism):
             return None
         return self.weight * coarse_loss(self.logits, targets)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
-
-class Head(nn.Module):
+class Head(SegmentationHead):
     """3x3 convolution, attention to the regions that come in, 1x1."""
 
     guided = True

@@ -1,6 +1,6 @@
 """STA-LSTM: two small LSTMs say which joints and which frames of a skeleton's motion a third one reads."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +44,9 @@ class STALSTM(Mechanism):
         ),
         site="network",
     )
-    skeletons: ClassVar[bool] = True
-    gives: ClassVar[str] = "logits"
+    last_pass = ("gates",)
+    reads = "skeleton"
+    returns = "logits"
 
     def __init__(
         self,
@@ -112,10 +113,6 @@ class STALSTM(Mechanism):
         if sparse:
             total = total + sparse * sum(p.abs().sum() for p in self.parameters() if p.dim() > 1)
         return total
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "gates": None}
 
 
 def before(states: Float[Tensor, "b t h"]) -> Float[Tensor, "b t h"]:
