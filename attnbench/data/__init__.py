@@ -4,6 +4,7 @@ A reader, which `data.source` (or else `data.name`) names, serves one or several
 folder that has `build(data, device, workers) -> Dataset`.
 """
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -176,7 +177,7 @@ def root(data: Data) -> Path:
     """The folder that `data.root` names; raises `UserError` where none is set."""
     if not data.root:
         raise UserError(f"data set '{data.name}' needs data.root=FOLDER, the folder that holds it")
-    return Path(data.root).expanduser()
+    return Path(os.path.expanduser(data.root))
 
 
 def present(data: Data) -> None:
