@@ -9,12 +9,15 @@ from tabulate import tabulate
 
 from attnbench.report import lacking, notes, selection, verdicts
 from attnbench.report.columns import (
-    COST,
-    ENDS,
+    DELTA_PARAMS,
+    GAINED,
     HOLM,
+    LATENCY,
+    MACS,
+    NAME,
     SEEDS,
-    VERDICT,
-    WHO,
+    STATUS,
+    Column,
     compared,
     delta,
     probability,
@@ -24,6 +27,7 @@ from attnbench.report.commands import Compose
 from attnbench.report.conditions import conditions
 from attnbench.report.layout import terminal
 from attnbench.report.rows import CONTROL, Row, Table
+from attnbench.report.sections import COUNTED, MEASURED
 from attnbench.report.statistics import effects
 
 
@@ -72,19 +76,11 @@ def _comparison(
     yield "\n".join(_missing(table, rows, asked, every, compose))
 
 
-def _columns(table: Table) -> list:
+def _columns(table: Table) -> list[Column]:
     if table.metric is None:
-        return [*WHO[1:], *ENDS, *COST]
-    return [
-        *WHO[1:],
-        SEEDS,
-        score(table.metric),
-        compared(table.metric),
-        HOLM,
-        VERDICT[0],
-        *COST[1:3],
-        COST[5],
-    ]
+        return [NAME, STATUS, *COUNTED, *MEASURED]
+    judged = [SEEDS, score(table.metric), compared(table.metric), HOLM, GAINED]
+    return [NAME, *judged, DELTA_PARAMS, MACS, LATENCY]
 
 
 def _sentence(row: Row) -> str:

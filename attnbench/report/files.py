@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from attnbench.report import across, drawing, html, index, latex, layout, surveying
-from attnbench.report.columns import sections
 from attnbench.report.load import Loaded
 from attnbench.report.picture import picture
 from attnbench.report.rows import Table, tables
+from attnbench.report.sections import sections
 
 TOGETHER = "accuracy-cost.csv"  # the rows of all tables that have an accuracy
 PAPERS = "papers.csv"  # published figures beside ours, of all tables

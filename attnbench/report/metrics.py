@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attnbench.records import Record
-from attnbench.report.load import at
+from attnbench.report.load import at, number
 
 CLASS_IOU = "iou_"  # before a class's name
 CONSTANT = "miou_constant"  # the most that one class everywhere scores; in records, not compared
@@ -19,6 +19,8 @@ class Metric:
     unit: str = "percent"
     digits: int = 2
     larger: bool = True  # is better
+    share: bool = False  # of the test split's inputs, so that it moves in steps of 100 / n
+    difference: float = 0.2  # points that matter unless the user names others
 
     @property
     def heading(self) -> str:
@@ -27,8 +29,8 @@ class Metric:
 
 
 CLASSES = (
-    Metric("top1", "top-1"),
-    Metric("top5", "top-5"),
+    Metric("top1", "top-1", share=True),
+    Metric("top5", "top-5", share=True),
     Metric("nll", "NLL", "nats", 4, larger=False),
     Metric("ece", "ECE", larger=False),
 )
@@ -37,19 +39,19 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "clip": CLASSES,
     "skeleton": CLASSES,
     "seg": (
-        Metric("miou", "mIoU"),
+        Metric("miou", "mIoU", difference=0.5),
         Metric("pixel_accuracy", "pixel accuracy"),
         Metric("mean_accuracy", "mean class accuracy"),
         Metric("boundary_f1", "boundary F1"),
         Metric("loss", "loss", "nats", 4, larger=False),
     ),
     "sequence": (
-        Metric("sequence_accuracy", "sequence accuracy"),
+        Metric("sequence_accuracy", "sequence accuracy", share=True),
         Metric("symbol_accuracy", "symbol accuracy"),
         Metric("loss", "loss", "nats", 4, larger=False),
     ),
     "retrieval": (
-        Metric("rank1", "rank-1"),
+        Metric("rank1", "rank-1", difference=0.5),
         Metric("rank5", "rank-5"),
         Metric("map", "mAP"),
         Metric("loss", "loss", "nats", 4, larger=False),
@@ -60,6 +62,17 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 def headline(task: str) -> Metric | None:
     """What a task's rows are compared by; None for costs alone and for tasks that are not known."""
     return METRICS[task][0] if task in METRICS else None
+
+
+def chance(record: Record) -> float | None:
+    """What a network that learned nothing scores in its task's headline; None where that is not known."""
+    task = record["cell"]["task"]
+    if task == "seg":
+        return number(record, "metrics", "test", CONSTANT)
+    if task == "sequence":
+        return 0.0
+    classes = number(record, "config", "data", "classes")
+    return 100 / classes if classes and headline(task) and METRICS[task] is CLASSES else None
 
 
 def unit(key: str) -> str:

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-ENOUGH_TABLES = 10  # from which the approximation of Friedman's test holds
+ENOUGH_BLOCKS = 10  # from which the approximation of Friedman's test holds
 ENOUGH_ROWS = 3
 
 
@@ -26,9 +26,19 @@ class Friedman:
 
 def ranked(gains: Float[np.ndarray, "tables rows"]) -> np.ndarray:
     """Places (tables, rows) within each table."""
-    above = (gains[:, None, :] > gains[:, :, None]).sum(2)
-    equal = (gains[:, None, :] == gains[:, :, None]).sum(2)
-    return 1 + above + (equal - 1) / 2
+    from scipy.stats import rankdata
+
+    return rankdata(-gains, axis=1)
+
+
+def blocks(gains: Float[np.ndarray, "tables rows"], names: Sequence[str]) -> np.ndarray:
+    """Means (blocks, rows) of the tables of the same name, in the order of the names.
+
+    Tables that share a backbone or a data set share what it favors; only their mean is an independent vote.
+    """
+    found = sorted(set(names))
+    each = np.asarray(names)
+    return np.array([gains[each == name].mean(0) for name in found]).reshape(len(found), gains.shape[1])
 
 
 def profile(gains: Float[np.ndarray, "tables rows"], within: Sequence[float]) -> np.ndarray:
@@ -49,7 +59,7 @@ def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Fr
     from scipy.stats import f as fisher
 
     n, k = ranks.shape
-    if n < ENOUGH_TABLES or k < ENOUGH_ROWS:
+    if n < ENOUGH_BLOCKS or k < ENOUGH_ROWS:
         return None
     spread = ((ranks - (k + 1) / 2) ** 2).sum()  # less than without ties
     between = n * ((ranks.mean(0) - (k + 1) / 2) ** 2).sum()
