@@ -49,4 +49,4 @@ report: $(READY)  ## write the leaderboards from the records
 
 clean:  ## remove the environment, caches and checkpoints; never results/
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
-	find attnbench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find attnbench benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

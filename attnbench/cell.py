@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import mechanisms
-from attnbench.config import Config, Layout
+from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")

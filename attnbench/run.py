@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench import cost, data, graft, parallel, records, shortage, tasks, track
+from attnbench import cost, data, records, tasks, tracking
 from attnbench.cell import Cell, fingerprint
-from attnbench.config import Config, Hardware, Track
-from attnbench.data.split import Dataset
+from attnbench.config.schema import Config, Hardware, Track
+from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Overdue, UserError
+from attnbench.grafting import graft
 from attnbench.lock import Busy, locked
-from attnbench.measured import Measured, current_traceback, finite, origin
-from attnbench.parallel import Group
-from attnbench.train import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
+from attnbench.training import distributed, micro_batch
+from attnbench.training.distributed import Group
+from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
+from attnbench.training.outcome import Measured, current_traceback, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
@@ -47,7 +49,7 @@ def run(cell: Cell, watcher: Watcher | None = None, seen: int | None = None) -> 
     records.check_writable(results)
     device = pick_device(cell.config.hardware)
     _prepare(cell.config.hardware, device)
-    with parallel.joined(device) as group, locked(folder) if group.first else nullcontext():
+    with distributed.joined(device) as group, locked(folder) if group.first else nullcontext():
         quicker = group.first and records.stamp(results, cell.key) != seen
         if group.any(quicker, device):
             return records.find(results, cell.key) or {}
@@ -62,7 +64,7 @@ def _run(
     folder: Path,
     device: torch.device,
     group: Group,
-    tracker: track.Tracker,
+    tracker: tracking.Tracker,
     seen: int | None,
 ) -> dict[str, Any]:
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -71,7 +73,7 @@ def _run(
         tracker.log(row, int(row["epoch"]))
         watcher.epoch(row)
 
-    measured = Measured(tell, micro_batch=shortage.kept(folder))
+    measured = Measured(tell, micro_batch=micro_batch.kept(folder))
     status, reason = _attempt(cell, device, group, folder, watcher, measured)
     record = cell.record(
         status,
@@ -89,7 +91,7 @@ def _run(
         elif not records.write_first(results, record):
             record = records.find(results, cell.key) or record
         if not measured.keep:
-            shortage.forget(folder)
+            micro_batch.forget(folder)
         tracker.finish(record)
     return record
 
@@ -104,7 +106,7 @@ def _attempt(
         measured.curve = []
         try:
             _measure(cell, device, group, folder, watcher, measured)
-            return "done", shortage.said(cell.config, measured.micro_batch)
+            return "done", micro_batch.said(cell.config, measured.micro_batch)
         except Impossible as error:
             return "skipped", str(error)
         except Diverged as error:
@@ -120,9 +122,9 @@ def _attempt(
         except Exception as error:  # the record says what happened, and a sweep goes on
             measured.traceback = current_traceback()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            if not shortage.lacks_memory(error):
+            if not micro_batch.lacks_memory(error):
                 return "failed", reason
-        if not shortage.try_smaller(cell.config, group.world == 1, folder, watcher.note, measured):
+        if not micro_batch.try_smaller(cell.config, group.world == 1, folder, watcher.note, measured):
             return "out_of_memory", reason
 
 
@@ -250,4 +252,4 @@ def _prepare(hardware: Hardware, device: torch.device) -> None:
 def _tracker(cell: Cell, folder: Path, group: Group) -> AbstractContextManager[Any]:
     """The mirror of this run; only the first process of a group has one."""
     settings = cell.config.track if group.first else Track()
-    return track.tracker(settings, folder, cell.coordinates(), asdict(cell.config))
+    return tracking.tracker(settings, folder, cell.coordinates(), asdict(cell.config))

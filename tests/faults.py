@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 from attnbench import records
-from attnbench.sweep.heartbeat import read
 from attnbench.sweep.plan import AGAIN
+from attnbench.sweep.progress.heartbeat import read
 
 CELLS = [
     "data.size=16",
@@ -58,7 +58,7 @@ def workers(driver: int) -> list[int]:
             command = (process / "cmdline").read_text()
         except (OSError, ValueError, IndexError):
             continue
-        if parent == driver and "attnbench.sweep.worker" in command:
+        if parent == driver and "attnbench.sweep.executors.worker" in command:
             found.append(int(process.name))
     return found
 

@@ -113,7 +113,7 @@ def test_digest_sees_the_shared_parts_that_a_mechanism_imports():
 
     assert names("se") == ["se.py"]
     assert names("sk")[0] == "sk.py"
-    assert {"_convolution.py", "norm.py"} <= set(names("sk"))
+    assert {"conv.py", "norm.py"} <= set(names("sk"))
     assert cell(["attn=sk"]).digest != code_digest(mechanisms.entry("sk").path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from attnbench import checks
+from attnbench.checks import suite
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +36,7 @@ def test_the_readmes_mechanism_and_its_reference_agree():
     for block in blocks:
         exec(block, names)
     cls, forward = names["Mine"], names["forward"]
-    checks.run(cls)
+    suite.run(cls)
     for channels, options, count in names["COUNTS"]:
         assert sum(p.numel() for p in cls(channels, **options).parameters()) == count
     module, x = cls(8).double(), torch.randn(2, 8, 5, 4, dtype=torch.float64)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench.config import Backbone, Site
+from attnbench.config.schema import Backbone, Site
 from attnbench.errors import UserError, unknown
-from attnbench.graft import graft
+from attnbench.grafting.graft import graft
 
 HERE = Path(__file__).parent
 

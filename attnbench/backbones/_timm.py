@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible, UserError, unknown
 
 

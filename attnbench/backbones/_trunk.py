@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.backbones import build
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible
 
 

@@ -1,13 +1,13 @@
 """What a network costs: parameters, multiply-adds, element-wise work, activations, memory, time."""
 
-from attnbench.cost.counting import COUNTERS, count
-from attnbench.cost.memory import peak_memory
+from attnbench.cost.counting.count import COUNTERS, count
+from attnbench.cost.counting.tree import show, tree
+from attnbench.cost.measuring.latency import latency
+from attnbench.cost.measuring.memory import peak_memory
+from attnbench.cost.measuring.throughput import throughput
 from attnbench.cost.parameters import parameters
 from attnbench.cost.profile import profile
 from attnbench.cost.store import Store
-from attnbench.cost.throughput import throughput
-from attnbench.cost.timing import latency
-from attnbench.cost.tree import show, tree
 
 __all__ = [
     "COUNTERS",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from attnbench.cost.counting import parts_of
+from attnbench.cost.counting.count import parts_of
 from attnbench.mechanisms.base import Mechanism
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench.config import Cost, Hardware
-from attnbench.cost.counting import count
-from attnbench.cost.memory import peak_memory
+from attnbench.config.schema import Cost, Hardware
+from attnbench.cost.counting.count import count
+from attnbench.cost.measuring.latency import latency
+from attnbench.cost.measuring.memory import peak_memory
+from attnbench.cost.measuring.throughput import throughput
 from attnbench.cost.parameters import parameters
 from attnbench.cost.store import Figures, Store
-from attnbench.cost.throughput import throughput
-from attnbench.cost.timing import latency
 
 TRAINABLE = 2  # the smallest batch that batch normalisation of single numbers can train on
 

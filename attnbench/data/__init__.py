@@ -9,34 +9,34 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.config import Augment, Data
+from attnbench.config.schema import Augment, Data
 from attnbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
 
-    from attnbench.data.split import Dataset
+    from attnbench.data.pipeline.split import Dataset
 
 READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads what the task needs
-    "cifar": {"cls": "cifar"},
-    "imagefolder": {"cls": "imagefolder"},
+    "cifar": {"cls": "readers.cifar"},
+    "imagefolder": {"cls": "readers.imagefolder"},
     "scenes": {
-        "cls": "scenes",
-        "seg": "scenes_masks",
-        "clip": "scenes_clip",
-        "retrieval": "scenes_retrieval",
-        "skeleton": "scenes_skeleton",
-        "sequence": "scenes_sequence",
+        "cls": "scenes.digits",
+        "seg": "scenes.masks",
+        "clip": "scenes.clips",
+        "retrieval": "scenes.retrieval",
+        "skeleton": "scenes.skeletons",
+        "sequence": "scenes.sequence",
     },
-    "camvid": {"seg": "camvid"},
-    "voc": {"seg": "voc"},
-    "cityscapes": {"seg": "cityscapes"},
-    "ade20k": {"seg": "ade20k"},
-    "frames": {"clip": "frames"},
-    "mars": {"retrieval": "mars"},
-    "mnist": {"cls": "mnist"},
-    "sbu": {"skeleton": "sbu"},
-    "svhn": {"sequence": "svhn"},
+    "camvid": {"seg": "readers.camvid"},
+    "voc": {"seg": "readers.voc"},
+    "cityscapes": {"seg": "readers.cityscapes"},
+    "ade20k": {"seg": "readers.ade20k"},
+    "frames": {"clip": "readers.frames"},
+    "mars": {"retrieval": "readers.mars"},
+    "mnist": {"cls": "readers.mnist"},
+    "sbu": {"skeleton": "readers.sbu"},
+    "svhn": {"sequence": "readers.svhn"},
 }
 MASKED = ("seg",)  # tasks whose targets are masks, which move with their images
 CROPS = ("none", "pad", "resized", "scaled")

@@ -61,7 +61,7 @@ class Mechanism(nn.Module):
 
     A subclass carries a `card`, takes `channels` first and its options after it, each with a literal
     default: the command line reads them from the source, without importing torch. A `forward` of its
-    own may be faster than `f(g(x), x)`; `attnbench.checks` demands that both agree.
+    own may be faster than `f(g(x), x)`; `attnbench.checks.suite` demands that both agree.
     """
 
     card: ClassVar[Card]

@@ -4,11 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from attnbench.report import across, drawing, html, index, latex, layout, surveying
 from attnbench.report.load import Loaded
-from attnbench.report.picture import picture
-from attnbench.report.rows import Table, tables
-from attnbench.report.sections import sections
+from attnbench.report.pages import across, drawing, html, index, latex, leaderboard, survey
+from attnbench.report.pages.plot import picture
+from attnbench.report.tables.sections import sections
+from attnbench.report.tables.table import Table, tables
 
 TOGETHER = "accuracy-cost.csv"  # the rows of all tables that have an accuracy
 PAPERS = "papers.csv"  # published figures beside ours, of all tables
@@ -20,12 +20,12 @@ def contents(loaded: Loaded, kept: frozenset[str] = frozenset()) -> dict[str, by
     found = tables(loaded.records)
     named = names([t for t in found if sections(t)])
     made = {name: text for stem, table in named.items() for name, text in _leaderboard(stem, table).items()}
-    for category in surveying.NAMES:
+    for category in survey.NAMES:
         made |= _survey(category, list(named.values()))
     if scored := [t for t in named.values() if t.metric]:
-        made[TOGETHER] = layout.comma_separated(scored)
+        made[TOGETHER] = leaderboard.comma_separated(scored)
     if named:
-        made[PAPERS] = layout.papers(named.values())
+        made[PAPERS] = leaderboard.papers(named.values())
     if ranked := across.boards(list(named.values())):
         made |= _across(ranked)
     pictures = {s: str(made[f"{s}.svg"]) for s in named if f"{s}.svg" in made}
@@ -40,9 +40,9 @@ def _leaderboard(stem: str, table: Table) -> dict[str, str | bytes]:
     drawn = picture(table)
     pictures = {f"{stem}.svg": "Accuracy against cost, with the Pareto frontier"} if drawn else {}
     files: dict[str, str | bytes] = {
-        f"{stem}.md": layout.markdown(table, pictures),
-        f"{stem}.csv": layout.comma_separated([table]),
-        f"{stem}.tex": latex.document(layout.parts(table)),
+        f"{stem}.md": leaderboard.markdown(table, pictures),
+        f"{stem}.csv": leaderboard.comma_separated([table]),
+        f"{stem}.tex": latex.document(leaderboard.parts(table)),
     }
     if drawn:
         files |= {f"{stem}.svg": drawing.svg(*drawn), f"{stem}.png": drawing.png(*drawn)}
@@ -51,11 +51,11 @@ def _leaderboard(stem: str, table: Table) -> dict[str, str | bytes]:
 
 def _survey(category: str, found: list[Table]) -> dict[str, str | bytes]:
     """The files of one category."""
-    parts = surveying.parts(category, found)
+    parts = survey.parts(category, found)
     stem = f"survey-{category}"
     return {
-        f"{stem}.md": layout.survey_page(category, surveying.NAMES[category], parts),
-        f"{stem}.csv": layout.tidy(parts),
+        f"{stem}.md": leaderboard.survey_page(category, survey.NAMES[category], parts),
+        f"{stem}.csv": leaderboard.tidy(parts),
         f"{stem}.tex": latex.document(parts),
     }
 
@@ -69,7 +69,7 @@ def _across(ranked: list[across.Board]) -> dict[str, str | bytes]:
     ]
     return {
         "across.md": across.page(ranked),
-        "across.csv": layout.written(lines),
+        "across.csv": leaderboard.written(lines),
         "across.tex": latex.document(across.parts(ranked)),
     }
 

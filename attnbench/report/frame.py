@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.report.load import at, load, number
-from attnbench.report.metrics import METRICS, Metric, class_ious
+from attnbench.report.tables.metrics import METRICS, Metric, class_ious
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from attnbench import records
 from attnbench.errors import UserError
-from attnbench.report import files, layout
+from attnbench.report import files
 from attnbench.report.load import load, without_collection
+from attnbench.report.pages import leaderboard
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def _remove_stale(results: Path, texts: Iterable[str]) -> None:
 
 
 def _generated(page: Path) -> bool:
-    return page.read_text(encoding="utf-8", errors="replace").startswith(layout.MARK)
+    return page.read_text(encoding="utf-8", errors="replace").startswith(leaderboard.MARK)
 
 
 def _is_there(path: Path, content: bytes) -> bool:

@@ -7,14 +7,14 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.cell import Cell
-from attnbench.config import Launch
-from attnbench.sweep.board import Board
-from attnbench.sweep.events import Work
-from attnbench.sweep.executors import EXECUTORS
+from attnbench.config.schema import Launch
+from attnbench.sweep.executors.base import EXECUTORS
+from attnbench.sweep.executors.events import Work
+from attnbench.sweep.executors.seats import environments
 from attnbench.sweep.pace import many
 from attnbench.sweep.plan import Plan
-from attnbench.sweep.seats import environments
-from attnbench.sweep.stop import on_signals
+from attnbench.sweep.progress.display import Board
+from attnbench.sweep.signals import on_signals
 
 CLUSTER_JOBS = 16  # at a time, where nothing else is said
 

@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from attnbench import compose
 from attnbench.cell import Cell
-from attnbench.config import folder
+from attnbench.config import load as compose
+from attnbench.config.rules import check_site
+from attnbench.config.schema import folder
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import form, words
-from attnbench.validate import check_site
 
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from attnbench.config import Config
+from attnbench.config.schema import Config
 
 
 class Meter(Protocol):

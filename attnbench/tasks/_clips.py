@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.backbones._trunk import channels_of, last_map, trunk
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible, unknown
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench import backbones
 from attnbench.backbones._trunk import channels_of, last_map, trunk
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 
 WIDTH = 128  # of the control's state
 

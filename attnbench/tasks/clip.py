@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from attnbench import options
-from attnbench.config import Config
+from attnbench.config import options
+from attnbench.config.schema import Config
 from attnbench.tasks import cls
 from attnbench.tasks._clips import Clips
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from attnbench import backbones, tasks
-from attnbench.config import Config
+from attnbench.config.schema import Config
 
 BINS = 15  # of confidence, for the calibration error
 

@@ -7,16 +7,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import data, options
-from attnbench.config import Config
-from attnbench.tasks import _confusion, _pixel_loss, _windows, segmentation
-from attnbench.tasks.segmentation import Outputs
+from attnbench import data
+from attnbench.config import options
+from attnbench.config.schema import Config
+from attnbench.tasks import segmentation
+from attnbench.tasks.segmentation import Outputs, metrics, windows
+from attnbench.tasks.segmentation import loss as _pixel_loss
 
 OPTIONS: Mapping[str, Any] = {
     **segmentation.OPTIONS,
-    **_confusion.OPTIONS,
+    **metrics.OPTIONS,
     **_pixel_loss.OPTIONS,
-    **_windows.OPTIONS,
+    **windows.OPTIONS,
 }
 
 
@@ -40,7 +42,7 @@ class Task:
         return (images,)
 
     def predict(self, network: nn.Module, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        return _windows.predict(network, inputs, self.options)
+        return windows.predict(network, inputs, self.options)
 
     def loss(self, outputs: Outputs, targets: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
         """Nats a pixel, the auxiliary head's times its weight."""
@@ -51,8 +53,8 @@ class Task:
         auxiliary = _pixel_loss.segmentation_loss(outputs.auxiliary, targets, self.options, smoothing)
         return total + self.options["auxiliary"] * auxiliary
 
-    def meter(self, device: torch.device) -> _confusion.Meter:
-        return _confusion.Meter(self._names(), _confusion.IGNORE, device, self.options)
+    def meter(self, device: torch.device) -> metrics.Meter:
+        return metrics.Meter(self._names(), metrics.IGNORE, device, self.options)
 
     def _names(self) -> list[str]:
         return data.names(self.config.data, self.config.task.name)

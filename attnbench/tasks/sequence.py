@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench.config import Config
+from attnbench.config.schema import Config
 from attnbench.errors import UserError
 from attnbench.tasks import cls
 from attnbench.tasks._decoder import Reader, Whole

@@ -3,7 +3,7 @@
 from torch import nn
 
 from attnbench import backbones
-from attnbench.config import Config
+from attnbench.config.schema import Config
 from attnbench.errors import UserError
 from attnbench.tasks import cls
 

@@ -23,17 +23,17 @@ def forward(x, p, options, training):
 
 
 def test_the_weights_that_a_position_receives_add_up_to_one():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.a2 import A2
 
-    case = checks.Case(A2, channels=16)
+    case = suite.Case(A2, channels=16)
     g = case.trained().g(case.x())
     torch.testing.assert_close(g.sum(2), torch.ones_like(g[..., 0]))
 
 
 def test_few_positions_and_many_take_different_ways_to_the_same():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.a2 import A2
 
     for channels in (16, 64):
-        checks.equation(checks.Case(A2, channels=channels))
+        suite.equation(suite.Case(A2, channels=channels))

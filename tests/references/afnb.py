@@ -48,10 +48,10 @@ def test_the_authors_two_levels_have_the_official_number_of_parameters():
 
 @pytest.mark.parametrize("width", [24, 128])
 def test_keys_and_values_come_from_the_place_before(width):
-    from attnbench import checks
+    from attnbench.checks import suite
 
     pair = torch.nn.ModuleList(
-        checks.randomise(m, i).double().eval() for i, m in enumerate(two_levels(16, width))
+        suite.randomise(m, i).double().eval() for i, m in enumerate(two_levels(16, width))
     )
     pair = copy.deepcopy(pair)
     drawn = torch.Generator().manual_seed(0)

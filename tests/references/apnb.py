@@ -61,10 +61,10 @@ def forward(x, p, options, training):
 
 
 def test_the_context_is_nothing_at_the_start():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.apnb import APNB
 
-    case = checks.Case(APNB, channels=16)
+    case = suite.Case(APNB, channels=16)
     module, x = case.fresh().eval(), case.x().float()
     conv = module.fuse.conv
     alone = module.fuse.finish(torch.nn.functional.conv2d(x, conv.weight[:, 16:], conv.bias))
@@ -72,16 +72,16 @@ def test_the_context_is_nothing_at_the_start():
 
 
 def test_a_position_attends_to_110_means():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.apnb import APNB
 
-    case = checks.Case(APNB, channels=16)
+    case = suite.Case(APNB, channels=16)
     assert case.trained().g(case.x()).shape == (2, 35, 110)
 
 
 def test_wide_maps_and_narrow_ones_take_different_ways_to_the_same():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.apnb import APNB
 
     for channels in (16, 112):
-        checks.equation(checks.Case(APNB, channels=channels))
+        suite.equation(suite.Case(APNB, channels=channels))

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from attnbench import backbones
-from attnbench.cases import Case, randomise
+from attnbench.checks.case import Case, randomise
 from attnbench.errors import Impossible, UserError
-from attnbench.graft import graft
+from attnbench.grafting.graft import graft
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial.attention_gate import AttentionGate, mean_flow
 from tests.networks import backbone

@@ -32,10 +32,10 @@ def forward(x, p, options, training):
 
 
 def drawn(**options):
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.ccnet import CCNet
 
-    case = checks.Case(CCNet, options, channels=16, size=(6, 4))
+    case = suite.Case(CCNet, options, channels=16, size=(6, 4))
     return case.trained(), case.x()
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.config import Site
+from attnbench.config.schema import Site
 from attnbench.errors import Impossible, UserError
-from attnbench.graft import graft
+from attnbench.grafting.graft import graft
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.branch.condconv import CondConv
 from tests.references._layers import conv2d, linear, sigmoid

@@ -23,7 +23,7 @@ def test_rows_and_columns_are_not_exchanged():
     """A map that varies from row to row only has a gate that varies so only."""
     import torch
 
-    from attnbench.checks import randomise
+    from attnbench.checks.suite import randomise
     from attnbench.mechanisms.channel_spatial.coord import Coord
 
     x = torch.arange(5.0).view(1, 1, 5, 1).expand(1, 16, 5, 7)

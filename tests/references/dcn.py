@@ -7,10 +7,10 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 
 from attnbench.backbones.cifar_resnet import build
-from attnbench.checks import Case, randomise
-from attnbench.config import Site
+from attnbench.checks.suite import Case, randomise
+from attnbench.config.schema import Site
 from attnbench.errors import UserError
-from attnbench.graft import graft
+from attnbench.grafting.graft import graft
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial.dcn import DCN
 from tests.references._layers import conv2d, sigmoid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.checks import Case
+from attnbench.checks.suite import Case
 from attnbench.errors import UserError
 from attnbench.mechanisms.spatial.deform_roi import DeformRoI
 from tests.references._layers import adaptive_mean, linear, pointwise, relu, sigmoid

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.checks import randomise
-from attnbench.config import Site
-from attnbench.graft import graft
+from attnbench.checks.suite import randomise
+from attnbench.config.schema import Site
+from attnbench.grafting.graft import graft
 from attnbench.mechanisms.channel.dia import DIA
 from tests.references._layers import linear, relu, sigmoid
 

@@ -29,10 +29,10 @@ def forward(x, p, options, training):
 
 
 def test_at_the_start_each_position_gets_the_same_from_the_others():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.dnl import DNL
 
-    case = checks.Case(DNL, channels=16)
+    case = suite.Case(DNL, channels=16)
     added = case.fresh().double()(case.x()) - case.x()
     torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added), rtol=0, atol=1e-12)
     assert added.abs().max() > 0
@@ -50,11 +50,11 @@ def test_without_weight_decay_means_what_makes_queries_and_keys():
 
 @pytest.mark.parametrize("variant", ["official", "nowd"])
 def test_large_maps_give_what_small_ones_give_by_another_way(monkeypatch, variant):
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial import dnl
 
-    case = checks.Case(dnl.DNL, {"variant": variant}, channels=16)
+    case = suite.Case(dnl.DNL, {"variant": variant}, channels=16)
     expected = case.trained()(case.x())
     monkeypatch.setattr(dnl, "MANY", 1)
     torch.testing.assert_close(case.trained()(case.x()), expected)
-    checks.equation(case)
+    suite.equation(case)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import Case
+from attnbench.checks.case import Case
 from attnbench.errors import UserError
-from attnbench.mechanisms.policy import log_density
+from attnbench.mechanisms.layers.reinforce import log_density
 from attnbench.mechanisms.spatial.dram import DRAM
 from tests.references._draws import Draws, crop
 from tests.references._layers import adaptive_mean, conv2d, linear, relu

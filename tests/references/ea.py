@@ -49,10 +49,10 @@ def test_channels_that_no_heads_divide_are_refused():
 
 
 def drawn():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.ea import EA
 
-    return checks.Case(EA, channels=16)
+    return suite.Case(EA, channels=16)
 
 
 def test_the_memories_start_equal_and_learn_apart():

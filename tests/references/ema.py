@@ -29,10 +29,10 @@ def forward(x, p, options, training):
 
 
 def drawn():
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.ema import EMA
 
-    case = checks.Case(EMA, {"bases": 8}, channels=16)
+    case = suite.Case(EMA, {"bases": 8}, channels=16)
     return case.trained(), case.x()
 
 

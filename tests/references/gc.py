@@ -38,7 +38,7 @@ def test_both_ways_of_attending_have_the_same_gradients():
     """The one for maps whose channels lie next to each other, too, reaches every parameter."""
     import torch
 
-    from attnbench.checks import randomise
+    from attnbench.checks.suite import randomise
     from attnbench.mechanisms.spatial.gc import GC
 
     module = randomise(GC(32)).double()

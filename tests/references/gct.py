@@ -29,9 +29,9 @@ def test_beta_alone_has_no_weight_decay():
 def test_the_exclusion_reaches_the_optimizer():
     from torch import nn
 
-    from attnbench.config import Optimizer, Site
-    from attnbench.graft import graft
-    from attnbench.recipe import optimizer
+    from attnbench.config.schema import Optimizer, Site
+    from attnbench.grafting.graft import graft
+    from attnbench.training.optim import optimizer
 
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1))
     (module,) = graft(model, "gct", {}, Site(before=["1"]), (3, 4, 4))
@@ -43,7 +43,7 @@ def test_the_exclusion_reaches_the_optimizer():
 def test_the_one_is_the_identity_and_nothing_else_is_added():
     import torch
 
-    from attnbench.checks import randomise
+    from attnbench.checks.suite import randomise
     from attnbench.mechanisms.channel.gct import GCT
 
     module, x = randomise(GCT(8)), torch.randn(2, 8, 5, 5)
@@ -55,7 +55,7 @@ def test_the_one_is_the_identity_and_nothing_else_is_added():
 def test_sums_are_made_in_single_precision_under_autocast(mode):
     import torch
 
-    from attnbench.checks import randomise
+    from attnbench.checks.suite import randomise
     from attnbench.mechanisms.channel.gct import GCT
 
     module, x = randomise(GCT(16, mode=mode)), torch.full((1, 16, 14, 14), 300.0)

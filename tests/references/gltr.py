@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from attnbench.cases import Case
+from attnbench.checks.case import Case
 from attnbench.mechanisms.temporal.gltr import GLTR
 from tests.references._layers import batch_norm, linear, pointwise, relu, softmax
 from tests.references._recurrent import conv1d

@@ -167,7 +167,7 @@ def test_three_steps_of_the_root_are_those_of_the_recursion():
 
 def test_net2_has_blocks_in_all_stages_but_the_last_and_classifies_the_root():
     from attnbench import backbones
-    from attnbench.graft import graft
+    from attnbench.grafting.graft import graft
     from tests.networks import backbone
 
     config = backbone("resnet18")

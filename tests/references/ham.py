@@ -114,10 +114,10 @@ def forward(x, p, options, training):
 
 
 def drawn(**options):
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.ham import Ham
 
-    case = checks.Case(Ham, options, channels=16)
+    case = suite.Case(Ham, options, channels=16)
     return case.trained(), case.x().detach()
 
 

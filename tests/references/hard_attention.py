@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import Case, Control, seeded
+from attnbench.checks.case import Case, Control, seeded
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial.hard_attention import HardAttention, drawn, negentropy

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attnbench.checks import Case
+from attnbench.checks.suite import Case
 from attnbench.mechanisms.channel_spatial.lka import LKA
 from tests.references._layers import conv2d, pointwise
 

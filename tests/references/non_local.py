@@ -56,7 +56,7 @@ def related(x_, z_, p, options, training):
 def test_large_maps_take_the_short_way_to_the_same_values_and_gradients(affinity):
     import torch
 
-    from attnbench.checks import Case, equation
+    from attnbench.checks.suite import Case, equation
     from attnbench.mechanisms.spatial import non_local
 
     size = (32, 33)
@@ -72,7 +72,7 @@ def test_large_maps_take_the_short_way_to_the_same_values_and_gradients(affinity
 def test_large_maps_by_concatenation_in_half_precision():
     import torch
 
-    from attnbench.checks import Case, half
+    from attnbench.checks.suite import Case, half
     from attnbench.mechanisms.spatial.non_local import NonLocal
 
     half(Case(NonLocal, {"affinity": "concatenation"}, size=(32, 33)))
@@ -85,7 +85,7 @@ def test_large_maps_by_concatenation_in_half_precision():
 
 
 def test_frames_are_related_to_each_other():
-    from attnbench.checks import Case
+    from attnbench.checks.suite import Case
     from attnbench.mechanisms.spatial.non_local import NonLocal
 
     case = Case(NonLocal, {"space_time": True}, channels=8)

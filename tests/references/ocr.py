@@ -39,10 +39,10 @@ def forward(x, p, options, training):
 
 
 def drawn(**options):
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.ocr import OCR
 
-    case = checks.Case(OCR, options, channels=16)
+    case = suite.Case(OCR, options, channels=16)
     return case.trained(), case.x().detach()
 
 

@@ -79,10 +79,10 @@ def test_masks_read_by_strides_are_those_read_by_index_with_their_gradients():
 
 def test_shares_add_up_to_one_over_the_givers():
     """In both directions, what a position receives."""
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.psa import PSA
 
-    case = checks.Case(PSA, channels=16)
+    case = suite.Case(PSA, channels=16)
     g = case.trained().g(case.x())
     torch.testing.assert_close(g.sum(3), torch.ones_like(g[..., 0]))
 

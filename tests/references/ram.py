@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import seeded
+from attnbench.checks.case import seeded
 from attnbench.errors import UserError
-from attnbench.mechanisms.policy import earned, hits, log_density, mean_log_softmax, reinforce
-from attnbench.mechanisms.spatial._glimpse import Retina
+from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.reinforce import earned, hits, log_density, mean_log_softmax, reinforce
 from attnbench.mechanisms.spatial.ram import RAM
 from tests.references._draws import Draws, crop
 from tests.references._layers import linear, relu, softmax

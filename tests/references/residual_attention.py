@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from attnbench.backbones import build
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel_spatial.residual_attention import ResidualAttention, fitting
 from tests.references._layers import batch_norm, bilinear, conv2d, relu, sigmoid

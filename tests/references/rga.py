@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.checks import Case
+from attnbench.checks.suite import Case
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel_spatial.rga import RGA
 from tests.references._layers import batch_norm, pointwise, relu, sigmoid

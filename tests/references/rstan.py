@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import Case
+from attnbench.checks.case import Case
 from attnbench.errors import UserError
 from attnbench.mechanisms.spatial_temporal.rstan import RSTAN
 from tests.references._layers import linear, relu, softmax

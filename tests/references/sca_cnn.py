@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench import checks
-from attnbench.checks import Case
+from attnbench.checks import suite
+from attnbench.checks.suite import Case
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel_spatial.sca_cnn import SCACNN, Decoding
 from tests.references._layers import linear, softmax
@@ -61,7 +61,7 @@ def test_a_decoders_state_steers_both_maps():
         module(x, torch.zeros(2, 5).double())
 
 
-@checks.parametrize(Case(Decoding, channels=8), Case(Decoding, {"state": 6, "hidden": 3}, channels=8))
+@suite.parametrize(Case(Decoding, channels=8), Case(Decoding, {"state": 6, "hidden": 3}, channels=8))
 def test_as_a_decoder_it_keeps_every_check(check, case):
     if check.__name__ not in ("parameters", "equation", "gate"):  # of the map's form, or of one step
         check(case)

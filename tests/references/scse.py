@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench import checks
+from attnbench.checks import suite
 from attnbench.errors import UserError
 from attnbench.mechanisms.channel_spatial.scse import ScSE
 from tests.references._layers import linear, pointwise, relu, sigmoid
@@ -26,13 +26,13 @@ def forward(x, p, options, training):
     return FUSED[fuse](x * s, x * q) if fuse in FUSED else x * s * q
 
 
-@pytest.mark.parametrize("check", [check for check in checks.CHECKS if check is not checks.gate])
+@pytest.mark.parametrize("check", [check for check in suite.CHECKS if check is not suite.gate])
 def test_the_sum_keeps_every_check_but_the_range_of_a_gate(check):
-    check(checks.Case(ScSE, {"fuse": "add"}, channels=16))
+    check(suite.Case(ScSE, {"fuse": "add"}, channels=16))
 
 
 def test_the_sum_is_that_of_both_products():
-    case = checks.Case(ScSE, {"fuse": "add"}, channels=16)
+    case = suite.Case(ScSE, {"fuse": "add"}, channels=16)
     module, x = case.trained(), case.x().detach()
     state = {key: value.numpy() for key, value in module.state_dict().items()}
     np.testing.assert_allclose(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import Case, Control
+from attnbench.checks.case import Case, Control
 from attnbench.errors import UserError
 from attnbench.mechanisms import entry
 from attnbench.mechanisms.base import Place
-from attnbench.mechanisms.spatial._tell import Additive
+from attnbench.mechanisms.layers.caption import Additive
 from attnbench.mechanisms.spatial.soft_attention import SoftAttention
 from tests.references._tell import expectation, told
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.config import Optimizer, Site
+from attnbench.config.schema import Optimizer, Site
 from attnbench.errors import UserError
-from attnbench.graft import graft
+from attnbench.grafting.graft import graft
 from attnbench.mechanisms.channel.srm import SRM, Moments
-from attnbench.recipe import optimizer
+from attnbench.training.optim import optimizer
 from tests.references._layers import batch_norm, sigmoid
 
 CASES = [{}]

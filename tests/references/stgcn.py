@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench.cases import Case
+from attnbench.checks.case import Case
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.spatial_temporal.stgcn import STGCN, affinity

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from attnbench.checks import Case
+from attnbench.checks.suite import Case
 from attnbench.errors import UserError
 from attnbench.mechanisms.spatial.stn import STN, sample
 from tests.references._layers import adaptive_mean, conv2d, linear, max_pool, relu

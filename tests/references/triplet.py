@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from attnbench.errors import UserError
-from attnbench.mechanisms.banded import PlaneConv2d
 from attnbench.mechanisms.channel_spatial.triplet import Triplet
+from attnbench.mechanisms.layers.plane_conv import PlaneConv2d
 from tests.references._layers import batch_norm, conv2d, sigmoid
 
 CASES = [{}, {"spatial": False}, {"kernel": 3}]

@@ -51,10 +51,10 @@ def forward(x, p, options, training):
 
 def test_positions_are_a_set():
     """Without a position embedding, shuffled positions give the outputs in the same order."""
-    from attnbench import checks
+    from attnbench.checks import suite
     from attnbench.mechanisms.spatial.vit import ViT
 
-    case = checks.Case(ViT, channels=16)
+    case = suite.Case(ViT, channels=16)
     module, x = case.trained(), case.x().detach()
     order = torch.randperm(35, generator=torch.Generator().manual_seed(0))
 

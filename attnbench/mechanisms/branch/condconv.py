@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Place
-from attnbench.mechanisms.branch._convolution import Kernels, Replacement
+from attnbench.mechanisms.layers.conv import Kernels, Replacement
 
 
 class CondConv(Replacement):

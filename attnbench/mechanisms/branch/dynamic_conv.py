@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Kernels, Replacement
+from attnbench.mechanisms.layers.conv import Kernels, Replacement
 
 
 class DynamicConv(Replacement):

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like
+from attnbench.mechanisms.layers.conv import Replacement, like
 
 
 class Highway(Replacement):

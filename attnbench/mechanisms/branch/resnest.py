@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, unknown
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like, mixture, weighted_sum
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.conv import Replacement, like, mixture, weighted_sum
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 POOLS = ("after", "before", "none")
 

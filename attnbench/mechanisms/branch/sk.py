@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like, mixture, weighted_sum
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.conv import Replacement, like, mixture, weighted_sum
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 
 class SK(Replacement):

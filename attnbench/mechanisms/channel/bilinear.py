@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 
 class Bilinear(Mechanism):

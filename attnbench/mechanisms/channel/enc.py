@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 
 class Enc(Mechanism):

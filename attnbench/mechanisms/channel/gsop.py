@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.norm import PooledBatchNorm
-from attnbench.mechanisms.stages import Tap, watch, widths
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.taps import Tap, watch, widths
 
 GUARD = 1e-12  # of the trace of a map that varies not at all
 GRID = 8  # positions a side between which the spatial mode takes covariances

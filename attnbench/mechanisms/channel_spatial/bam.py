@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 
 class BAM(Mechanism):

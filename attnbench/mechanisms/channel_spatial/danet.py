@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.sdpa import attend
-from attnbench.mechanisms.segmentation_head import classifier, inside, layer
-from attnbench.mechanisms.supervision import label_loss
+from attnbench.mechanisms.layers.losses import label_loss
+from attnbench.mechanisms.layers.sdpa import attend
+from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
 
 BRANCHES = ("both", "pam", "cam")
 

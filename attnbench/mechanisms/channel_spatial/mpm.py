@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.norm import PooledBatchNorm
-from attnbench.mechanisms.segmentation_head import Narrowing, inside
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.segmentation_head import Narrowing, inside
 
 
 class MPM(Mechanism):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, padding
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.conv import Replacement, padding
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 
 class SC(Replacement):

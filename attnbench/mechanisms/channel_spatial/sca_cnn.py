@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.decoder import Decoder, state_of
-from attnbench.mechanisms.head import classes_of
+from attnbench.mechanisms.layers.clip_head import classes_of
+from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of
 
 WORD = 100  # numbers that a label is to a decoder, as released
 

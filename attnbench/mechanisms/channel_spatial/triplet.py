@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.mechanisms.banded import PlaneConv2d
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.plane_conv import PlaneConv2d
 
 
 class Triplet(Mechanism):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.pointwise import ConvNormReLU
-from attnbench.mechanisms.pyramid import pyramid
-from attnbench.mechanisms.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.pointwise import ConvNormReLU
+from attnbench.mechanisms.layers.pyramid import pyramid
+from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
 from attnbench.mechanisms.spatial.apnb import APNB, carried, likeness
 
 

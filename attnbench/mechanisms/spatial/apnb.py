@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.pointwise import ConvNormReLU
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.pyramid import pyramid
+from attnbench.mechanisms.layers.pointwise import ConvNormReLU
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.pyramid import pyramid
 
 
 class APNB(Mechanism):

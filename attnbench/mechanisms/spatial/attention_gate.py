@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.stages import Tap, watch, widths
+from attnbench.mechanisms.layers.taps import Tap, watch, widths
 
 VARIANTS = ("segmentation", "classification", "sononet")
 

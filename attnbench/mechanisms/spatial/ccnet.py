@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
 
 
 class CCNet(Mechanism):

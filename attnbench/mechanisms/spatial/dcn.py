@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement, like, padding
-from attnbench.mechanisms.sampling import read
+from attnbench.mechanisms.layers.conv import Replacement, like, padding
+from attnbench.mechanisms.layers.sampling import read
 
 
 class DCN(Replacement):

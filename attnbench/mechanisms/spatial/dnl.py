@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.sdpa import attend
-from attnbench.mechanisms.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.sdpa import attend
+from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
 
 CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
 MANY = 512  # positions, from which on P is not worth writing down

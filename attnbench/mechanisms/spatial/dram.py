@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.head import classes_of
-from attnbench.mechanisms.policy import IGNORED, earned, hits, log_density, reinforce
-from attnbench.mechanisms.spatial._glimpse import Retina
+from attnbench.mechanisms.layers.clip_head import classes_of
+from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.reinforce import IGNORED, earned, hits, log_density, reinforce
 
 RETURNS = ("total", "to_come")
 LEAST = 9  # px of a glimpse that three convolutions without padding leave something of

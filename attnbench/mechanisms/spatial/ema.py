@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.segmentation_head import inside, narrowing
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
 
 GUARD = 1e-6
 

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
 
 
 class GC(Mechanism):

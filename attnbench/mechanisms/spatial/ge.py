@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
 VARIANTS = ("minus", "theta", "plus")
 EXTENTS = (0, 2, 4, 8)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.precision import full_precision, narrowed
+from attnbench.mechanisms.layers.precision import full_precision, narrowed
 
 
 class GloRe(Mechanism):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.segmentation_head import classifier, inside, narrowing
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.segmentation_head import classifier, inside, narrowing
 
 GUARD = 1e-6
 RIDGE = 0.1  # of the concept decomposition's coefficients

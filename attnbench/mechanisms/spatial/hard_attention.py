@@ -9,9 +9,9 @@ from torch import Tensor
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.policy import IGNORED, fixed_draws
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.spatial._tell import Teller, counts, uneven
+from attnbench.mechanisms.layers.caption import Teller, counts, uneven
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.reinforce import IGNORED, fixed_draws
 
 TINY = 1e-12  # the least chance that has a logarithm
 

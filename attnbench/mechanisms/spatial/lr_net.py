@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
-from attnbench.mechanisms import windows
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers import windows
+from attnbench.mechanisms.layers.conv import Replacement
+from attnbench.mechanisms.layers.precision import full_precision
 
 RELATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dot": lambda q, k: q * k,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
 
 AFFINITIES = ("embedded", "gaussian", "dot", "concatenation")
 MANY = 1024  # positions, from which on the affinity matrix is not worth writing down

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.pointwise import ConvNormReLU
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.segmentation_head import classifier, inside, layer
-from attnbench.mechanisms.supervision import label_loss
+from attnbench.mechanisms.layers.losses import label_loss
+from attnbench.mechanisms.layers.pointwise import ConvNormReLU
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
 
 
 class OCR(Mechanism):

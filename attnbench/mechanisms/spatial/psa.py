@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.pointwise import ConvNormReLU
-from attnbench.mechanisms.precision import full_precision
-from attnbench.mechanisms.segmentation_head import classifier, layer
+from attnbench.mechanisms.layers.pointwise import ConvNormReLU
+from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.segmentation_head import classifier, layer
 
 
 class PSA(Mechanism):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.head import classes_of
-from attnbench.mechanisms.policy import fixed_draws, hits, log_density, mean_log_softmax, reinforce
-from attnbench.mechanisms.spatial._glimpse import Retina
+from attnbench.mechanisms.layers.clip_head import classes_of
+from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.reinforce import fixed_draws, hits, log_density, mean_log_softmax, reinforce
 
 LOCATORS = ("hidden", "linear")
 WIDTH = 256

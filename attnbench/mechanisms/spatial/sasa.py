@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
-from attnbench.mechanisms import windows
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.branch._convolution import Replacement
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers import windows
+from attnbench.mechanisms.layers.conv import Replacement
+from attnbench.mechanisms.layers.precision import full_precision
 
 NARROWEST = 8  # channels of a head, before there are fewer heads
 

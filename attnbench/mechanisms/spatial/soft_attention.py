@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.spatial._tell import Teller, uneven
+from attnbench.mechanisms.layers.caption import Teller, uneven
 
 
 class SoftAttention(Teller):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.sampling import read
+from attnbench.mechanisms.layers.sampling import read
 
 VALID = 28  # shorter side of a map from which on both 5x5 convolutions go without padding
 MANY = 128  # channels that are worth gathering

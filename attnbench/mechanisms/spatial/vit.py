@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers.precision import full_precision
 
 
 class ViT(Mechanism):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.head import ClipHead
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers.clip_head import ClipHead
+from attnbench.mechanisms.layers.precision import full_precision
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 

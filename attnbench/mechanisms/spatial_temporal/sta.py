@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Place
-from attnbench.mechanisms.head import ClipHead, classes_of
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers.clip_head import ClipHead, classes_of
+from attnbench.mechanisms.layers.precision import full_precision
 
 FORMS = ("paper", "port")
 TINY = 1e-12  # below which a sum is that of a dead map

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.head import classes_of
+from attnbench.mechanisms.layers.clip_head import classes_of
 
 FORMS = ("paper", "scaled")
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Place
-from attnbench.mechanisms.head import ClipHead, classes_of, demand_frames, frames_of
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers.clip_head import ClipHead, classes_of, demand_frames, frames_of
+from attnbench.mechanisms.layers.precision import full_precision
 
 TINY = 1e-12  # below which a sum is that of a dead map
 

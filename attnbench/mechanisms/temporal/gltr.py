@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.head import ClipHead
-from attnbench.mechanisms.precision import full_precision
+from attnbench.mechanisms.layers.clip_head import ClipHead
+from attnbench.mechanisms.layers.precision import full_precision
 
 
 class GLTR(ClipHead):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.head import demand_frames, frames_of
+from attnbench.mechanisms.layers.clip_head import demand_frames, frames_of
 
 
 class TAM(Mechanism):

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench import backbones
-from attnbench.config import Backbone
+from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible, UserError
 from attnbench.tasks.segmentation.decoders import Head, atrous, plain, pyramid
 from attnbench.tasks.segmentation.layers import ConvNormReLU, resize, width
@@ -64,8 +64,8 @@ def build(
 ) -> Segmenter:
     """The network of a backbone, its weights drawn from torch's global random state.
 
-    The options are those that `attnbench.options` lets through. Raises `Impossible` where the backbone has no
-    maps for it.
+    The options are those that `attnbench.config.options` lets through. Raises `Impossible` where the backbone
+    has no maps for it.
     """
     chosen = {name: options.get(name, default) for name, default in OPTIONS.items()}
     encoder, channels = _encoder(backbone, chosen["output_stride"], image)

@@ -1,0 +1,1 @@
+"""Multiply-adds, element-wise work and activations, counted operator by operator."""

@@ -1,0 +1,67 @@
+"""Multiply-adds, element-wise work and activations of one forward pass in evaluation mode."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.cost.counting.dispatch import Watch, watching
+from attnbench.cost.counting.operator import Work
+from attnbench.errors import UserError
+from attnbench.grafting.clone import copied
+
+COUNTERS = ("dispatch", "fvcore")
+
+
+def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -> dict[str, Any]:
+    """Work of `model` on one image of shape (c, h, w), in evaluation mode; the model is left as it was.
+
+    Returns `macs`, `elementwise` (see `rules`), `activations` (elements of the results of convolutions and
+    matrix products) and `uncounted`, the operators without a rule: where there are any, the figures are None.
+    Of a network whose attribute `parts` names modules of it (part -> dotted name), `macs_PART` for each, too.
+    `counter` is `dispatch`, which runs on the meta device where the model can, or `fvcore`, which traces it.
+    """
+    parts = parts_of(model)
+    if counter == "dispatch":
+        watch = watched(model, image)
+        work = {part: _below(watch.work, name) for part, name in parts.items()}
+        return _result(sum(watch.work.values(), Work()), work, watch.uncounted)
+    if counter == "fvcore":
+        from attnbench.cost.counting.tracer import traced
+
+        return _result(*traced(model, image, parts))
+    raise UserError(f"unknown counter '{counter}': known: {', '.join(COUNTERS)}")
+
+
+def parts_of(model: nn.Module) -> dict[str, str]:
+    """The modules whose share is told apart, by the part's name, without those that the network lacks."""
+    named = getattr(model, "told_apart", {})
+    return {part: name for part, name in named.items() if getattr(model, name, None) is not None}
+
+
+def _below(work: Mapping[str, Work], name: str) -> Work:
+    """Work of a module and all below it."""
+    inside = (own for where, own in work.items() if where == name or where.startswith(f"{name}."))
+    return sum(inside, Work())
+
+
+def _result(work: Work, parts: Mapping[str, Work], uncounted: set[str]) -> dict[str, Any]:
+    figures = dict.fromkeys(Work._fields) if uncounted else work._asdict()
+    shares = {f"macs_{part}": None if uncounted else own.macs for part, own in parts.items()}
+    return {**figures, **shares, "uncounted": sorted(uncounted)}
+
+
+def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:
+    """The quick counter's account of one image: on the meta device, or where values are read, on the CPU."""
+    try:
+        return _watched(model, torch.zeros(1, *image, device="meta"))
+    except Exception:  # it reads values, or uses what knows no meta device; the CPU gives any true error
+        return _watched(model, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
+
+
+def _watched(model: nn.Module, images: Tensor) -> Watch:
+    twin = copied(model, images.device)
+    with watching(twin) as watch:
+        twin(images)
+    return watch

@@ -1,0 +1,1 @@
+"""Latency, throughput, memory and training steps, measured on a device."""

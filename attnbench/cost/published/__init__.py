@@ -1,0 +1,1 @@
+"""Published costs and the networks that reproduce them."""

@@ -1,0 +1,1 @@
+"""What readers share: splits, order, augmentation, caches, streams."""

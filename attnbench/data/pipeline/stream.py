@@ -1,0 +1,74 @@
+"""Splits too large for memory: worker processes decode image files ahead of the network."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Steps
+
+from attnbench.data.pipeline.augment import Pixels
+from attnbench.data.pipeline.crop import boxes
+from attnbench.data.pipeline.images import Files, cut, decode
+from attnbench.data.pipeline.order import Plan
+from attnbench.data.pipeline.split import Split
+from attnbench.errors import UserError
+
+
+class Decoded(Steps):
+    """The batches of a plan, decoded: item `step` is uint8 (b h w c), or what was wrong with a file.
+
+    A step's images depend on the plan alone, so it is all the same which worker decodes them.
+    """
+
+    def __init__(self, files: Files, plan: Plan, size: int, channels: int) -> None:
+        self.files, self.plan, self.size, self.channels = files, plan, size, channels
+
+    def __getitem__(self, step: int) -> Tensor | str:
+        rows, draws = self.plan[step]
+        images = np.empty((len(rows), self.size, self.size, self.channels), np.uint8)
+        try:
+            for i, row in enumerate(rows):
+                image = decode(self.files.path(row), self.channels)
+                own = None if draws is None else draws.of(i)
+                box = boxes(own, self.plan.augment, np.array([[image.height, image.width]]))[0]
+                images[i] = cut(image, box, self.size)
+        except UserError as error:
+            return str(error)
+        return torch.from_numpy(images)
+
+
+class Stream(Split):
+    """A split whose images are decoded anew in each pass."""
+
+    def __init__(
+        self, files: Files, pixels: Pixels, channels: int, device: torch.device, workers: int
+    ) -> None:
+        super().__init__(files.labels, pixels, device)
+        self.files, self.channels, self.workers = files, channels, workers
+
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+        decoded = Decoded(self.files, plan, self.pixels.size, self.channels)
+        for images, (rows, draws) in zip(loader(decoded, plan, self.workers, self.device), plan):
+            images = images.to(self.device, non_blocking=True)
+            yield (
+                self.pixels(images, draws, plan.augment),
+                self.targets[torch.from_numpy(rows).to(self.device)],
+            )
+
+
+def loader(decoded: Steps, plan: Plan, workers: int, device: torch.device) -> Iterator[Tensor]:
+    """What worker processes decoded, step by step; raises `UserError` where a file was damaged."""
+    steps = DataLoader(
+        decoded,
+        batch_size=None,
+        sampler=range(plan.start, len(plan)),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # the global one stays as it is, whatever the number of passes
+    )
+    for images in steps:
+        if isinstance(images, str):
+            raise UserError(images)
+        yield images

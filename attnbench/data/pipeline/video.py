@@ -1,0 +1,150 @@
+"""Clips from folders of frame files or from video files, decoded anew in each pass by worker processes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset as Steps
+
+from attnbench.config.schema import Data
+from attnbench.data.pipeline.augment import Pixels
+from attnbench.data.pipeline.clips import stacked
+from attnbench.data.pipeline.crop import boxes
+from attnbench.data.pipeline.images import decode
+from attnbench.data.pipeline.order import Draws, Plan, generator
+from attnbench.data.pipeline.split import Split
+from attnbench.data.pipeline.stream import loader
+from attnbench.errors import UserError
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+VIDEOS = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v")
+TEMPORAL = 0x74696D65  # parts the draw of frames from the draws for their pixels
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Videos of a set: the names of each one's frames in `folder`, in order, or of its one video file."""
+
+    folder: Path
+    files: Sequence[tuple[str, ...]]
+    targets: Int[np.ndarray, " n"] | Int[np.ndarray, "n 3"]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Int[np.ndarray, " m"]) -> "Videos":
+        return Videos(self.folder, [self.files[row] for row in rows], self.targets[rows])
+
+    def checksum(self) -> str:
+        """Of the names and targets; a short sha256."""
+        names = "\n".join("\t".join(files) for files in self.files)
+        return sha256(names.encode() + np.asarray(self.targets, np.int64).tobytes()).hexdigest()[:16]
+
+
+def chosen(length: int, frames: int, draw: np.ndarray | None) -> Int[np.ndarray, " t"]:
+    """Which of a video's frames make the clip: one of each of `frames` equal parts, the middle unless drawn.
+
+    Source: Wang et al. 2016, Temporal Segment Networks. `draw` holds a uniform number in [0, 1) each.
+    """
+    share = np.full(frames, 0.5) if draw is None else draw
+    return np.minimum(((np.arange(frames) + share) * length / frames).astype(int), length - 1)
+
+
+class Decoded(Steps):
+    """The batches of a plan: item `step` is uint8 (b h w t·c), or what was wrong with a file."""
+
+    def __init__(self, videos: Videos, plan: Plan, data: Data) -> None:
+        self.videos, self.plan, self.data = videos, plan, data
+
+    def __getitem__(self, step: int) -> Tensor | str:
+        plan, (rows, draws) = self.plan, self.plan[step]
+        rng = None if draws is None else generator(plan.seed, plan.epoch, step, TEMPORAL)
+        times = None if rng is None else self._mine(rng.random((plan.batch_size, self.data.frames or 1)))
+        try:
+            clips = [
+                self._clip(row, None if draws is None else draws.of(i), None if times is None else times[i])
+                for i, row in enumerate(rows)
+            ]
+        except UserError as error:
+            return str(error)
+        return torch.from_numpy(np.stack(clips)) if clips else torch.empty(0)
+
+    def _mine(self, draws: np.ndarray) -> np.ndarray:
+        return draws[self.plan.rank :: self.plan.world]
+
+    def _clip(self, row: int, draws: Draws | None, times: np.ndarray | None) -> UInt8[np.ndarray, "h w t·c"]:
+        frames = read(self.videos, row, self.data.frames or 1, times, self.data.channels)
+        image = frames[0]
+        _, height, width = self.data.image
+        whole = np.array([[0, 0, image.height, image.width]])
+        sizes = np.array([[image.height, image.width]])
+        resized = draws is not None and self.plan.augment is not None and self.plan.augment.crop == "resized"
+        top, left, high, wide = map(float, (boxes(draws, self.plan.augment, sizes) if resized else whole)[0])
+        box = (left, top, min(left + wide, image.width), min(top + high, image.height))
+        cut = [np.asarray(f.resize((width, height), Image.Resampling.BILINEAR, box=box)) for f in frames]
+        return np.concatenate([c.reshape(height, width, -1) for c in cut], 2)
+
+
+def read(videos: Videos, row: int, frames: int, draw: np.ndarray | None, channels: int) -> list[Image.Image]:
+    """The frames of a clip; raises `UserError` where a file cannot be read."""
+    files = videos.files[row]
+    paths = [videos.folder / file for file in files]
+    if len(files) == 1 and paths[0].suffix.lower() in VIDEOS:
+        return _decoded(paths[0], frames, draw, channels)
+    found = [decode(paths[i], channels) for i in chosen(len(files), frames, draw)]
+    if any(image.size != found[0].size for image in found):
+        raise UserError(f"{paths[0].parent}: its frames differ in size; extract them anew")
+    return found
+
+
+def _decoded(path: Path, frames: int, draw: np.ndarray | None, channels: int) -> list[Image.Image]:
+    decoder = video_decoder()
+    try:
+        video = decoder(str(path))
+        pixels = video.get_frames_at(indices=chosen(len(video), frames, draw).tolist()).data
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UserError(f"{path} cannot be read as a video ({error}): replace or delete it") from error
+    images = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
+    return images if channels == 3 else [image.convert("L") for image in images]
+
+
+def video_decoder() -> type:
+    """torchcodec's; raises `UserError` with what to do where it is not installed."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, RuntimeError, OSError) as error:
+        raise UserError(
+            f"video files need torchcodec and FFmpeg's libraries ({str(error).splitlines()[0]}): pip install "
+            "'attnbench[video]', or extract the frames: ffmpeg -i VIDEO.avi VIDEO/%05d.jpg"
+        ) from None
+    return VideoDecoder
+
+
+class ClipStream(Split):
+    """A split whose clips are decoded anew in each pass."""
+
+    task = "clip"
+
+    def __init__(self, videos: Videos, data: Data, device: torch.device, workers: int) -> None:
+        super().__init__(videos.targets, Pixels(stacked(data, data.frames or 1), device), device)
+        self.videos, self.data, self.workers = videos, data, workers
+
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (b t c h w)."""
+        decoded = Decoded(self.videos, plan, self.data)
+        for images, (rows, draws) in zip(loader(decoded, plan, self.workers, self.device), plan):
+            where = torch.from_numpy(rows).to(self.device)
+            x = self.pixels(images.to(self.device, non_blocking=True), draws, plan.augment)
+            yield x.unflatten(1, (self.data.frames or 1, -1)), self.targets[where]
+
+
+def frames_in(folder: Path) -> tuple[str, ...]:
+    """The names of the image files in a folder, in order."""
+    return tuple(sorted(e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGES)))

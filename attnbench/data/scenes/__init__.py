@@ -1,0 +1,1 @@
+"""The embedded data: handwritten digits over clutter, made on the fly."""

@@ -1,0 +1,1 @@
+"""Leaderboards as Markdown, HTML, LaTeX and pictures."""

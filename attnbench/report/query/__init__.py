@@ -1,0 +1,1 @@
+"""Answers to questions: compare, recommend, what is missing."""

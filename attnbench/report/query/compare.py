@@ -1,0 +1,135 @@
+"""One comparison in full: rows, verdicts, every seed, the asked ones against each other, what is missing."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+from tabulate import tabulate
+
+from attnbench.report.pages.leaderboard import terminal
+from attnbench.report.query import missing, selection
+from attnbench.report.query.commands import Compose
+from attnbench.report.statistics.paired import effects
+from attnbench.report.tables import notes, verdicts
+from attnbench.report.tables.columns import (
+    DELTA_PARAMS,
+    GAINED,
+    HOLM,
+    LATENCY,
+    MACS,
+    NAME,
+    SEEDS,
+    STATUS,
+    Column,
+    compared,
+    delta,
+    probability,
+    score,
+)
+from attnbench.report.tables.conditions import conditions
+from attnbench.report.tables.sections import COUNTED, MEASURED
+from attnbench.report.tables.table import CONTROL, Row, Table
+
+
+def compare(words: Sequence[str], compose: Compose) -> Iterator[str]:
+    """The answer to `compare attn=se,eca backbone=resnet20 data=cifar10`, paragraph by paragraph.
+
+    `compose` makes the configuration that words ask for, to name the cells that are missing.
+    """
+    asked = selection.parse(words)
+    every = selection.read(asked)
+    found = [t for t in every if asked.table(t)]
+    if not found:
+        yield from _nothing(asked, every, compose)
+        return
+    for table in found:
+        yield from _comparison(table, asked, every, compose)
+
+
+def _nothing(asked: selection.Selection, every: list[Table], compose: Compose) -> Iterator[str]:
+    """What to run where no table is what was asked for."""
+    told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
+    there = "; ".join(dict.fromkeys(t.title for t in every))
+    yield f"No record answers {told or 'this'}. There are: {there}."
+    names = dict.fromkeys([CONTROL, *asked.asked.get("attn", [])])
+    yield "\n".join(missing.unknown_table(asked, names, every, compose))
+
+
+def _comparison(
+    table: Table, asked: selection.Selection, every: list[Table], compose: Compose
+) -> Iterator[str]:
+    rows = [row for row in table.rows if row.attn != CONTROL and asked.row(row)]
+    shown = ([table.control] if table.control else []) + rows
+    yield f"# {table.title}"
+    if not rows:
+        yield "None of its rows is one that was asked for."
+    else:
+        yield terminal(shown, _columns(table))
+        if table.metric:
+            yield "\n".join(f"{row.name}: {_sentence(row)}" for row in rows)
+            yield _by_seed(shown, table.metric.key, table.metric.digits)
+        if table.metric and len(rows) > 1:
+            yield _against_each_other(rows, table.metric.key)
+    key = table.metric.key if table.metric else None
+    told = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
+    yield "\n".join([*told, *(f"{name}: {text}" for name, text in conditions(table))])
+    yield "\n".join(_missing(table, rows, asked, every, compose))
+
+
+def _columns(table: Table) -> list[Column]:
+    if table.metric is None:
+        return [NAME, STATUS, *COUNTED, *MEASURED]
+    judged = [SEEDS, score(table.metric), compared(table.metric), HOLM, GAINED]
+    return [NAME, *judged, DELTA_PARAMS, MACS, LATENCY]
+
+
+def _sentence(row: Row) -> str:
+    return verdicts.verdict(row) or "no seed of it has a control"
+
+
+def _by_seed(shown: list[Row], metric: str, digits: int) -> str:
+    """A line a seed: what each row scored, and its difference to the control."""
+    scores = [row.score(metric) for row in shown]
+    control = next((s for row, s in zip(shown, scores) if row.attn == CONTROL), {})
+    lines = []
+    for seed in sorted({seed for found in scores for seed in found}):
+        line = [str(seed)]
+        for row, found in zip(shown, scores):
+            value, twin = found.get(seed), control.get(seed)
+            text = "—" if value is None else f"{value:.{digits}f}"
+            paired = row.attn != CONTROL and value is not None and twin is not None
+            line.append(f"{text} ({value - twin:+.{digits}f})" if paired else text)  # type: ignore[operator]
+        lines.append(line)
+    return tabulate(lines, ["seed", *(row.name for row in shown)], "simple", disable_numparse=True)
+
+
+def _against_each_other(rows: list[Row], metric: str) -> str:
+    """Each two of the rows, paired by seed; their variance pooled and p corrected over these pairs."""
+    scores = [row.score(metric) for row in rows]
+    seeds = sorted({seed for found in scores for seed in found})
+    matrix = np.array([[found.get(seed, math.nan) for seed in seeds] for found in scores])
+    pairs = list(combinations(range(len(rows)), 2))
+    found = effects(np.array([matrix[i] - matrix[j] for i, j in pairs]).reshape(len(pairs), len(seeds)))
+    lines = ["Against each other:"]
+    for n, (i, j) in enumerate(pairs):
+        if not found.pairs[n]:
+            lines.append(f"  {rows[i].name} - {rows[j].name}: no common seed")
+            continue
+        low, high = (None if math.isnan(v[n]) else float(v[n]) for v in (found.low, found.high))
+        p = "" if math.isnan(found.p_holm[n]) else f", p (Holm) {probability(found.p_holm[n])}"
+        text = delta(float(found.mean[n]), low, high)
+        lines.append(f"  {rows[i].name} - {rows[j].name}: {text} points, {found.pairs[n]} seeds{p}")
+    return "\n".join(lines)
+
+
+def _missing(
+    table: Table, rows: list[Row], asked: selection.Selection, every: list[Table], compose: Compose
+) -> list[str]:
+    """What the comparison lacks to be judged."""
+    if table.metric is None:
+        return []
+    there = {name for row in rows for name in (row.attn, row.mechanism)}
+    others = [name for name in asked.asked.get("attn", []) if name not in there and name != CONTROL]
+    wanted = [*missing.of_table(table, asked.row), *missing.new(others, every, asked)]
+    return missing.missing(table, wanted, asked, compose)

@@ -1,0 +1,1 @@
+"""Progress of a sweep: display, heartbeat, registry, status."""

@@ -1,0 +1,283 @@
+"""One training loop for every task, and the evaluation that follows it.
+
+All randomness is a function of the seed, the epoch and the step, or is kept in the checkpoint; so a run that
+was killed goes on to the same numbers.
+"""
+
+import io
+import math
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench import records
+from attnbench.config.schema import Config, Precision
+from attnbench.data.pipeline.split import Dataset, Split
+from attnbench.errors import UserError
+from attnbench.grafting.graft import mechanisms
+from attnbench.tasks import Task
+from attnbench.training.distributed import Group
+from attnbench.training.optim import autocast, average, mixing, optimizer, schedule
+
+CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
+
+
+class Diverged(Exception):
+    """The loss stopped being a number."""
+
+
+class Stopped(Exception):
+    """Someone asked to stop; the checkpoint holds all that was done."""
+
+
+class Damaged(Exception):
+    """The checkpoint cannot be read; it was set aside, and the cell has to start over."""
+
+
+class Training:
+    """A network on its way: weights, optimiser, schedule, averages, and where it stands."""
+
+    def __init__(self, network: nn.Module, task: Task, config: Config, steps: int, group: Group) -> None:
+        self.recipe, self.task, self.steps = config.recipe, task, steps
+        self.device = next(network.parameters()).device
+        self.network = network
+        self.mechanisms = mechanisms(network)
+        self.forward = group.wrap(network, self.device)
+        if config.hardware.compile:
+            self.forward = torch.compile(self.forward)  # type: ignore[assignment]
+        self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
+        self.schedule = schedule(self.optimizer, self.recipe, steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == Precision.fp16)
+        self.average = average(network, self.recipe.ema)
+        self.mix = mixing(self.recipe, config.data.classes, config.seed)
+        self.micro_batch = config.hardware.micro_batch
+        self.epoch = self.step = 0  # epochs done, and steps of the next one
+        self.loss_sum = torch.zeros((), device=self.device)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the averaged ones where the recipe averages."""
+        return self.network if self.average is None else self.average.module
+
+    def take(self, images: Tensor, targets: Tensor) -> None:
+        """One step on one batch (b c h w)."""
+        if self.mix is not None:
+            images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
+        self.schedule.step_update(self.epoch * self.steps + self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._accumulate(images, targets)
+        if self.recipe.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.step += 1
+        if self.step % CHECK_EVERY == 0 or self.step == self.steps:
+            self._look()
+
+    def _accumulate(self, images: Tensor, targets: Tensor) -> None:
+        """The batch's gradients; a micro-batch at a time where its memory would not do.
+
+        Their sum is the whole batch's, but for batch normalisation, which sees a micro-batch at a time, and
+        for losses that are no mean over images.
+        """
+        size = self.micro_batch or len(images)
+        for part, wanted in zip(images.split(size), targets.split(size)):
+            loss = self._loss(part, wanted)
+            if len(part) < len(images):
+                loss = loss * (len(part) / len(images))
+            self.scaler.scale(loss).backward()
+            self.loss_sum += loss.detach()
+
+    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        with autocast(self.recipe.precision, self.device):
+            loss = self.task.loss(self.forward(*self.task.inputs(images, targets)), targets)
+            for term in (m.loss(targets) for m in self.mechanisms):
+                loss = loss if term is None else loss + term
+        return loss
+
+    def _look(self) -> None:
+        if not math.isfinite(float(self.loss_sum)):
+            where = f"epoch {self.epoch + 1}, step {self.step} of {self.steps}"
+            raise Diverged(f"the loss was no number by {where}")
+
+    def start_epoch(self) -> None:
+        self.network.train()
+        for mechanism in self.mechanisms:
+            mechanism.start_epoch(self.epoch, self.recipe.epochs)
+
+    def end_epoch(self) -> float:
+        """Close an epoch; its mean training loss."""
+        mean = float(self.loss_sum) / self.steps
+        self.loss_sum.zero_()
+        self.epoch, self.step = self.epoch + 1, 0
+        return mean
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "place": (self.epoch, self.step, float(self.loss_sum)),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.epoch, self.step, loss_sum = state["place"]
+        self.loss_sum.fill_(loss_sum)
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+
+
+class Checkpoint:
+    """The file that a killed cell goes on from: written at each epoch's end and every so often within one."""
+
+    def __init__(self, file: Path, seconds: float, group: Group) -> None:
+        self.file, self.seconds, self.group = file, seconds, group
+        self.saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self.saved > self.seconds
+
+    def save(self, training: Training, curve: list[dict[str, float]]) -> None:
+        self.saved = time.monotonic()
+        if not self.group.first:
+            return
+        content = io.BytesIO()
+        torch.save({**training.state(), "curve": curve}, content)
+        records.write_whole(self.file, content.getvalue(), sync=False)
+
+    def load(self, training: Training) -> list[dict[str, float]]:
+        """Restore the training; the curve so far, empty where there is no checkpoint.
+
+        Raises `Damaged`, the file set aside, where it is no whole checkpoint of this training, which then
+        may be half restored.
+        """
+        if not self.file.exists():
+            return []
+        try:
+            state = self._read(training.device)
+            training.restore(state)
+            return state["curve"]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a damaged file can make torch raise anything
+            reason = f"{self.file} is damaged ({type(error).__name__}: {error})".splitlines()[0]
+            if self.group.world > 1:
+                raise UserError(f"{reason}: remove it, and the cell starts over") from error
+            aside = records.set_aside(self.file)
+            raise Damaged(f"{reason}; kept as {aside.name}, the cell starts over") from error
+
+    def _read(self, device: torch.device) -> dict[str, Any]:
+        with zipfile.ZipFile(self.file) as parts:  # torch itself does not look at the checksums
+            if (broken := parts.testzip()) is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {broken}")
+        return torch.load(self.file, map_location=device, weights_only=True)
+
+
+Watch = Callable[[int, int], None]  # steps done and in all
+Epoch = Callable[[dict[str, float]], None]
+
+
+def train(
+    training: Training,
+    data: Dataset,
+    config: Config,
+    checkpoint: Checkpoint,
+    group: Group,
+    watch: Watch,
+    told: Epoch,
+    stop: Callable[[], bool],
+) -> list[dict[str, float]]:
+    """Train to the last epoch, from the checkpoint where there is one; a row of figures for each epoch."""
+    recipe = config.recipe
+    curve = checkpoint.load(training)
+    for row in curve:
+        told(row)
+    while training.epoch < recipe.epochs:
+        training.start_epoch()
+        started, first = time.perf_counter(), training.step
+        for images, targets in _batches(training, data.train, config, group):
+            training.take(images, targets)
+            watch(training.epoch * training.steps + training.step, recipe.epochs * training.steps)
+            stopping = group.any(stop(), training.device)
+            if group.world == 1 and (stopping or checkpoint.due):
+                checkpoint.save(training, curve)
+            if stopping:
+                raise Stopped
+        seen = (training.step - first) * recipe.batch_size
+        row = {
+            "epoch": training.epoch + 1,
+            "lr": training.optimizer.param_groups[0]["lr"],
+            "train_loss": float(group.add(training.loss_sum)) / group.world / training.steps,
+        }
+        if seen:
+            row["images_per_s"] = seen / (time.perf_counter() - started)
+        training.end_epoch()
+        if len(data.val) and (training.epoch % recipe.evaluate_every == 0 or training.epoch == recipe.epochs):
+            metrics = evaluate(training.evaluated, data.val, training.task, config, group)
+            row |= {f"val_{name}": value for name, value in metrics.items()}
+        curve.append(row)
+        checkpoint.save(training, curve)
+        told(row)
+    return curve
+
+
+def _batches(
+    training: Training, split: Split, config: Config, group: Group
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if training.step == training.steps:  # stopped between an epoch's last step and its end
+        return iter(())
+    batches = split.batches(
+        config.recipe.batch_size,
+        seed=config.seed,
+        epoch=training.epoch,
+        augment=config.recipe.augment,
+        shuffle=True,
+        drop_last=True,
+        start=training.step,
+        rank=group.rank,
+        world=group.world,
+    )
+    return formatted(batches, config)
+
+
+def formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches in the memory layout that the hardware's settings ask for."""
+    layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
+    for images, targets in batches:
+        yield images.contiguous(memory_format=layout) if images.ndim == 4 else images, targets
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group: Group) -> dict[str, float]:
+    """The task's metrics on a split."""
+    network.eval()
+    device = next(network.parameters()).device
+    meter = task.meter(device)
+    size = config.hardware.micro_batch or config.recipe.batch_size
+    batches = split.batches(2 * size, rank=group.rank, world=group.world)
+    for images, targets in formatted(batches, config):
+        if not len(targets):  # a process that a small last batch leaves without images
+            continue
+        with autocast(config.recipe.precision, device):
+            outputs = task.predict(network, images)
+        meter.update(outputs, targets)
+    group.add(meter.sums)
+    return dict(meter.compute())

@@ -1,0 +1,148 @@
+"""The command line refuses what cannot be meant: at once, in the user's words, with exit status 2."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from attnbench import records
+from attnbench.cli.main import main
+from attnbench.config.schema import names
+from attnbench.sweep.experiment import cell
+
+REFUSED = [
+    (["attn=ecca"], "did you mean eca"),
+    (["task=clss"], "did you mean cls"),
+    (["backbone=resnet21"], "did you mean resnet"),
+    (["data=cifar11"], "did you mean cifar10"),
+    (["recipe=shrt"], "did you mean short"),
+    (["recipe.epoch=3"], "did you mean recipe.epochs"),
+    (["recip=short"], "did you mean recipe"),
+    (["attn=se", "attn.reductin=8"], "did you mean reduction"),
+    (["attn=se", "attn.reduction=eight"], "must be of type int"),
+    (["attn=se", "attn.bias=3"], "must be of type bool"),
+    (["seed=one"], "could not be converted to Integer"),
+    (["seed=-1"], "seed=-1: must be 0 or more"),
+    (["recipe.epochs=0"], "trains nothing"),
+    (["recipe.batch_size=0"], "must be above 0"),
+    (["recipe.optimizer.name=sgdd"], "did you mean sgd"),
+    (["recipe.augment.mixup=0.2", "recipe.batch_size=33"], "need an even one"),
+    (["site=residul"], "did you mean residual"),
+    (["attn=se,eca"], "several values need -m"),
+    (["data=cifar10"], "data.root=FOLDER"),
+    (["data=cifar10", "data.root=nowhere"], "no such folder"),
+    (["data=cifar10", "data.root=a:b{"], "special signs need quotes"),
+    (["frobnicate"], "unknown command 'frobnicate'"),
+    (["swep"], "did you mean sweep"),
+    (["--dryrun"], "did you mean --dry-run"),
+    (["sweep", "experiment=quik"], "did you mean quick"),
+    (["list", "mechanism"], "did you mean mechanisms"),
+    (["list", "mechanisms", "ecca"], "did you mean eca"),
+    (["report", "publishd"], "did you mean published"),
+    (["report", "seed=1"], "report takes results=FOLDER only"),
+    (["bench", "lop"], "did you mean loop"),
+    (["list", "mechanisms", "se", "eca"], "list takes a kind and a name"),
+    (["report", "--dry-run"], "report takes no --dry-run"),
+    (["list", "--cfg"], "list takes no --cfg"),
+    (["bench", "loop", "-m"], "bench takes no -m"),
+    (["cost", "--dry-run"], "cost takes no --dry-run; --cfg can be said"),
+    (["sweep", "-m", "experiment=quick"], "sweep takes no -m; --cfg and --dry-run can be said"),
+    (["status", "--multirun"], "status takes no --multirun"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_a_wrong_request_is_refused_with_the_right_one_offered(arguments, said, capsys):
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["attn=ecca"], ["recipe.epoch=3"], ["--help"], ["list"]])
+def test_answers_that_need_no_torch_do_not_import_it(arguments):
+    code = f"import sys; from attnbench.__main__ import main; main({arguments})"
+    code += "; sys.exit('torch' in sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2  # seconds of a processor
+
+
+def test_help_names_every_choice(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("resnet20", "cifar10", "short", "se", "quick", "experiment"):
+        assert word in printed
+
+
+def test_list_shows_cards_sites_and_options(capsys):
+    main(["list", "mechanisms", "se"])
+    printed = capsys.readouterr().out
+    assert "Squeeze-and-Excitation Networks" in printed
+    assert "attn.reduction=16" in printed
+    main(["list", "backbones", "resnet20"])
+    assert "residual" in capsys.readouterr().out
+
+
+def test_configuration_can_be_printed_without_running(capsys):
+    assert main(["attn=se", "attn.reduction=4", "--cfg"]) == 0
+    assert "reduction: 4" in capsys.readouterr().out
+
+
+KINDS = {
+    "mechanisms": ["none", "se", "ram"],  # of these, cards of one form, a few say enough
+    "backbones": names("backbone"),
+    "tasks": names("task"),
+    "data": names("data"),
+    "recipes": names("recipe"),
+    "experiments": ["cifar10", "seg_scenes"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_each_name_of_each_kind(kind, capsys):
+    for name in KINDS[kind]:
+        assert main(["list", kind, name]) == 0
+        assert name in capsys.readouterr().out
+
+
+def test_list_shows_what_a_task_shares_with_others_and_the_recipe_it_chooses(capsys):
+    main(["list", "tasks", "seg_unet_profile"])
+    printed = capsys.readouterr().out
+    assert "recipe: seg_quick" in printed and "ohem_kept: 100000" in printed and "decoder: unet" in printed
+
+
+def test_the_configuration_that_costs_are_told_of_can_be_printed(capsys):
+    assert main(["cost", "task=seg", "--cfg"]) == 0
+    assert "name: seg_profile" in capsys.readouterr().out
+
+
+def test_a_dry_sweep_prints_its_cells_and_runs_none(tmp_path, capsys):
+    assert main(["-m", "attn=none,se", "seed=0,1", "--dry-run", f"results={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 cells: 0 done, 4 to run" in printed
+    assert printed.count("resnet8") == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_cell_says_what_would_be_run_and_runs_nothing(tmp_path, capsys):
+    words = ["attn=se", f"results={tmp_path}"]
+    assert main([*words, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 cell: 0 done, 1 to run" in printed and "cls scenes resnet8 se" in printed
+    assert not list(tmp_path.iterdir())
+    asked = cell(words)
+    for status, plan in (("failed", "1 to run"), ("done", "1 done, nothing to run")):
+        records.write(tmp_path, asked.record(status, "x"))
+        assert main([*words, "--dry-run"]) == 0
+        assert plan in capsys.readouterr().out
+        assert records.find(tmp_path, asked.key)["status"] == status
+
+
+def test_what_failed_before_and_is_not_run_again_is_no_success(tmp_path, capsys):
+    words = ["-m", "attn=none", f"results={tmp_path}"]
+    for status, code in (("failed", 1), ("out_of_memory", 1), ("diverged", 0), ("done", 0)):
+        asked = cell(words[1:])
+        records.write(tmp_path, asked.record(status, "x", metrics={"test": {"top1": 1.0}}))
+        assert main(words) == code, status
+        assert "1 cell: 1 done" in capsys.readouterr().out

@@ -1,0 +1,132 @@
+"""Rankings over several tables: known answers, scipy's, and what is said where the tables are few."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+
+from attnbench import report
+from attnbench.report.pages import across
+from attnbench.report.statistics import ranking
+from attnbench.report.tables.table import tables
+from tests.report.test_report import put, record
+
+NOISE = (0.1, -0.1, 0.05, -0.05, 0.0)
+
+
+def test_ranks_share_ties_and_start_with_the_largest() -> None:
+    gains = np.array([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0]])
+    assert_array_equal(ranking.ranked(gains), [[1, 3, 2], [1.5, 1.5, 3]])
+    drawn = np.random.default_rng(0).integers(0, 4, (20, 6)).astype(float)
+    assert_allclose(ranking.ranked(drawn), stats.rankdata(-drawn, axis=1))
+
+
+def test_a_profile_is_the_share_of_tables_near_the_best() -> None:
+    gains = np.array([[1.0, 0.9, 0.0], [0.5, 1.0, 0.4]])
+    assert_array_equal(ranking.profile(gains, (0.0, 0.2, 0.6)), [[0.5, 0.5, 1], [0.5, 1, 1], [0, 0, 0.5]])
+
+
+def test_friedman_is_scipys_and_the_critical_difference_demsars() -> None:
+    gains = np.random.default_rng(1).normal(size=(14, 4)) + np.array([0.0, 0.3, 0.6, 0.9])
+    found = ranking.friedman(ranking.ranked(gains))
+    chi, _ = stats.friedmanchisquare(*gains.T)
+    assert found and found.statistic == pytest.approx(13 * chi / (14 * 3 - chi))
+    assert found.p == pytest.approx(stats.f.sf(found.statistic, 3, 39))
+    # Demsar 2006: q = 2.569 for four classifiers, and CD = 1.25 on fourteen data sets.
+    assert found.critical_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+
+
+def test_friedman_bears_ties_and_needs_enough_tables() -> None:
+    tied = np.random.default_rng(2).integers(0, 3, (12, 5)).astype(float)
+    found = ranking.friedman(ranking.ranked(tied))
+    chi, _ = stats.friedmanchisquare(*tied.T)
+    assert found and found.statistic == pytest.approx(11 * chi / (12 * 4 - chi))
+    assert ranking.friedman(ranking.ranked(tied[:9])) is None
+    assert ranking.friedman(ranking.ranked(tied[:, :2])) is None
+    same = ranking.friedman(np.tile([1.0, 2.0, 3.0], (10, 1)))
+    assert same and same.p == 0
+    none = ranking.friedman(np.full((10, 3), 2.0))
+    assert none and none.p == 1
+
+
+def test_friedman_finds_nothing_where_there_is_nothing() -> None:
+    rng = np.random.default_rng(3)
+    found = [ranking.friedman(ranking.ranked(rng.normal(size=(10, 5)))) for _ in range(1000)]
+    assert 0.03 < np.mean([f.p < 0.05 for f in found if f]) < 0.07
+
+
+def made(order: dict[str, tuple[str, ...]], seeds: int = 5) -> list[dict[str, Any]]:
+    """Backbone -> its rows from the best to the worst, half a point apart."""
+    found = []
+    for backbone, attns in order.items():
+        where = {"table": f"of {backbone}", "cell__backbone": backbone}
+        found += [record("none", s, 60.0, **where) for s in range(seeds)]
+        for place, attn in enumerate(attns):
+            gain = 2 - 0.5 * place
+            found += [record(attn, s, 60 + gain + NOISE[(s + place) % 5], **where) for s in range(seeds)]
+    return found
+
+
+THREE = {
+    "resnet20": ("se", "eca", "gc"),
+    "resnet56": ("se", "gc", "eca"),
+    "vgg": ("eca", "gc", "se"),
+}
+
+
+def test_mean_ranks_over_tables(tmp_path: Path) -> None:
+    (board,) = across.boards(tables(made(THREE)))
+    found = across.lines(board)
+    assert [(line.name, round(line.rank[0], 3)) for line in found] == [
+        ("se at residual", 1.667),
+        ("eca at residual", 2.0),
+        ("gc at residual", 2.333),
+    ]
+    assert found[0].within[0] == pytest.approx(2 / 3)
+    assert all(line.rank[1] >= 1 for line in found if line.rank[1] is not None)
+    report.write(put(tmp_path, *made(THREE)))
+    text = (tmp_path / "across.md").read_text(encoding="utf-8")
+    assert "need 10 tables with 3 rows in common; there are 3 with 3" in text
+    assert "[across.md](across.md)" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert (tmp_path / "across.csv").read_text().count("\n") == 4
+
+
+def test_a_ranking_that_hangs_on_one_backbone_is_told() -> None:
+    (board,) = across.boards(tables(made(THREE)))
+    said = dict(line.removeprefix("without ").split(": ", 1) for line in across.stability(board))
+    assert said["vgg"] == "Kendall's tau +0.82 to the whole ranking, the same row is first"
+    assert said["resnet56"].endswith("eca at residual is first instead of se at residual")
+
+
+def test_one_backbone_alone_says_so() -> None:
+    one = made({"resnet20": ("se", "eca")})
+    other = [{**r, "table": "other", "key": f"{r['key']}-2"} for r in one]
+    (board,) = across.boards(tables(one + other))
+    assert across.stability(board) == [
+        "All tables are of resnet20, so that nothing can be said of other backbones."
+    ]
+
+
+def test_rows_of_few_seeds_and_of_few_tables_are_not_ranked(tmp_path: Path) -> None:
+    assert across.boards(tables(made(THREE, seeds=4))) == []
+    assert across.boards(tables(made({"resnet20": ("se", "eca")}))) == []
+    rare = made({**THREE, "resnet20": ("se", "eca", "gc", "simam")})
+    (board,) = across.boards(tables(rare))
+    assert len(board.tables) == 3 and board.left_out == ["simam at residual"]
+    report.write(put(tmp_path, *made(THREE, seeds=4)))
+    assert not (tmp_path / "across.md").exists()
+
+
+def test_a_table_that_lacks_a_usual_row_is_no_block() -> None:
+    lacking = made({**THREE, "vgg": ("eca", "gc")})
+    (board,) = across.boards(tables(lacking))
+    assert [t.backbone for t in board.tables] == ["resnet20", "resnet56"]
+
+
+def test_enough_tables_have_a_critical_difference() -> None:
+    many = made({f"net{i}": ("se", "eca", "gc") for i in range(10)})
+    (board,) = across.boards(tables(many))
+    assert "p <0.001. Critical difference of mean ranks (Nemenyi, 5 %): 1.05." in across.judgement(board)

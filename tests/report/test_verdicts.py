@@ -1,0 +1,163 @@
+"""What a verdict says of a row, for every task, and what a table of each task asks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnbench.report.pages import leaderboard
+from attnbench.report.tables.columns import question, sections
+from attnbench.report.tables.table import Row, Table, tables
+from attnbench.report.tables.verdicts import outcome, verdict
+from tests.report.test_report import record, row
+
+HEADLINES = {
+    "cls": "top1",
+    "clip": "top1",
+    "skeleton": "top1",
+    "seg": "miou",
+    "sequence": "sequence_accuracy",
+    "retrieval": "rank1",
+}
+NOISE = (0.1, -0.1, 0.05, -0.05, 0.0, 0.08)
+
+
+def pair(gain: float, seeds: int, scale: float = 1.0) -> Row:
+    """SE that gains that much over its control, but for a little noise."""
+    control = [record("none", s, 60.0) for s in range(seeds)]
+    return row("se", *control, *(record("se", s, 60 + gain + scale * NOISE[s]) for s in range(seeds)))
+
+
+@pytest.mark.parametrize(
+    ("gain", "seeds", "said"),
+    [
+        (1.0, 5, "shown to help"),
+        (-1.0, 5, "shown to hurt"),
+        (0.01, 5, "not shown either way; its seeds are enough to decide a difference of 0.2 points"),
+        (1.0, 3, "exploratory (3 of 5 seeds); 2 more seeds would decide a difference of 0.2 points"),
+    ],
+)
+def test_a_verdict_is_one_sentence(gain: float, seeds: int, said: str) -> None:
+    assert verdict(pair(gain, seeds)) == said
+
+
+def test_an_open_verdict_says_how_many_seeds_are_lacking() -> None:
+    text = verdict(pair(0.1, 5, scale=10))
+    assert text and text.startswith("not shown either way; ")
+    assert text.endswith(" more seeds would decide a difference of 0.2 points")
+
+
+def test_no_verdict_without_a_pair_and_none_for_the_control() -> None:
+    alone = row("se", record("se", 0, 61.0))
+    assert verdict(alone) is None
+    assert verdict(row("none", record("none", 0, 60.0))) is None
+    one = row("se", record("none", 0, 60.0), record("se", 0, 61.0))
+    assert verdict(one) == (
+        "exploratory (1 of 5 seeds); how many seeds would decide a difference of 0.2 points is not known"
+    )
+
+
+def test_what_is_large_but_not_holm_corrected_is_not_shown() -> None:
+    control = [record("none", s, 60.0) for s in range(5)]
+    rows = {f"se(reduction={r})": 0.0 for r in range(2, 30)} | {"se": 0.9}
+    made = [
+        record(attn, s, 60 + gain + NOISE[(s + i) % 5] * 10)
+        for i, (attn, gain) in enumerate(rows.items())
+        for s in range(5)
+    ]
+    effect = row("se", *control, *made).effect
+    assert effect and effect.p and effect.p < 0.05 < (effect.p_holm or 0)
+    assert outcome(effect) == "open"
+
+
+def of_task(task: str, **test: Any) -> Table:
+    """A table of that task, whose headline is 50 for the control and 51 for SE."""
+    made = []
+    for attn, score in (("none", 50.0), ("se", 51.0)):
+        for seed in range(2):
+            metrics = {HEADLINES[task]: score + seed, "loss": 1.0, **test}
+            made.append(record(attn, seed, 0.0, cell__task=task, metrics={"test": metrics}))
+    (table,) = tables(made)
+    return table
+
+
+@pytest.mark.parametrize("task", HEADLINES)
+def test_each_task_is_compared_by_its_headline(task: str) -> None:
+    table = of_task(task)
+    assert table.metric and table.metric.key == HEADLINES[task]
+    effect = table.rows[1].effect
+    assert effect and effect.mean == 1.0
+    assert f"Δ {table.metric.name} to none (points)" in leaderboard.markdown(table, {})
+    assert table.metric.name in question(table)
+    assert "\nΔ" not in leaderboard.comma_separated([table])
+
+
+def test_segmentation_shows_its_classes_and_its_head() -> None:
+    table = of_task("seg", iou_road=90.0, iou_sky=80.0)
+    text = leaderboard.markdown(table, {})
+    assert "IoU of road" in text and "IoU of sky" in text and "boundary F1" not in text
+    assert "of the head" not in text
+    for one in table.records:
+        one["cost"] |= {"params_head": 1_000_000, "macs_head": 2_000_000_000}
+        one["metrics"]["test"]["boundary_f1"] = 40.0
+    text = leaderboard.markdown(tables(table.records)[0], {})
+    assert "1.000" in text and "2.0000" in text and "of the head" in text and "boundary F1" in text
+
+
+def test_what_a_constant_class_scores_is_told_where_it_was_measured() -> None:
+    assert "constant class" not in leaderboard.markdown(of_task("seg"), {})
+    told = leaderboard.markdown(of_task("seg", miou_constant=2.4412), {})
+    assert "- Floor: a constant class scores 2.44 % mIoU\n" in told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cell__task": "seg_profile"},
+        {"cell__task": "weighing", "config__task": {"name": "weighing", "trains": False}},
+    ],
+)
+def test_costs_alone_are_known_by_what_the_task_says(changes: dict[str, Any]) -> None:
+    (table,) = tables([record("none", 0, None, **changes), record("se", 0, None, **changes)])
+    assert table.metric is None and not table.trains
+    assert list(sections(table)) == ["Cost"]
+    assert question(table) == "What does each attention cost in resnet50 at 224 px?"
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [
+        ([3, 224, 224], "224 px"),
+        ([3, 160, 320], "160x320 px"),
+        ([8, 3, 112, 112], "8 frames of 112 px"),
+        ([75], ""),
+    ],
+)
+def test_the_size_of_an_input_is_told(shape: list[int], side: str) -> None:
+    (table,) = tables([record("none", 0, None, cost__input=shape)])
+    assert table.side == side
+
+
+def test_an_unknown_task_has_no_leaderboard() -> None:
+    (table,) = tables([record("none", 0, 60.0, cell__task="juggling")])
+    assert sections(table) == {}
+
+
+def test_of_forty_mechanisms_that_do_nothing_none_is_shown_to_do_something() -> None:
+    """One table in twenty at most, and never a verdict with fewer than five seeds."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for n in range(20):
+        luck = rng.normal(60, 1, 5)
+        made = [record("none", s, luck[s] + rng.normal()) for s in range(5)]
+        made += [
+            record(f"se(reduction={i})", s, luck[s] + rng.normal())
+            for i in range(40)
+            for s in range(5 - n % 2)
+        ]
+        (table,) = tables(made)
+        told = [verdict(r) or "" for r in table.rows]
+        shown = [text for text in told if text.startswith("shown")]
+        assert not shown or n % 2 == 0
+        wrong += bool(shown)
+    assert wrong <= 1

@@ -1,0 +1,170 @@
+"""One cell, end to end: the same numbers again, after a kill, in two processes, and as things go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from attnbench import records, run
+from attnbench.cell import Cell
+from attnbench.errors import Impossible, UserError
+from attnbench.sweep.experiment import cell
+from attnbench.training.loop import Stopped
+
+TINY = [
+    "data.train=192",
+    "data.val=64",
+    "data.test=64",
+    "recipe.epochs=2",
+    "recipe.batch_size=32",
+    "recipe.evaluate_every=1",
+    "recipe.optimizer.name=sgd",
+    "recipe.optimizer.lr=0.05",
+    "cost.latency=false",
+    "hardware.device=cpu",
+    "hardware.threads=1",
+]
+HALF = ["recipe.precision=bf16", "recipe.optimizer.name=adamw", "recipe.optimizer.lr=0.002"]
+SOME = ["recipe.ema=0.9", "recipe.augment.mixup=0.2", "recipe.augment.cutmix=1", "recipe.clip_norm=1"]
+
+
+def tiny(folder: Path, *arguments: str) -> Cell:
+    return cell(["attn=se", *TINY, f"results={folder}", f"runs={folder / 'runs'}", *arguments])
+
+
+def numbers(record: dict) -> tuple:
+    """What must not depend on when or how often a cell was interrupted."""
+    curve = [{k: v for k, v in row.items() if k != "images_per_s"} for row in record["curve"]]
+    return record["metrics"], curve
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict:
+    """The record of the tiny cell, run without interruption."""
+    return run.run(tiny(tmp_path_factory.mktemp("whole")))
+
+
+def test_a_record_says_what_was_measured_and_where_it_comes_from(whole):
+    assert whole["status"] == "done"
+    assert set(whole["metrics"]) == {"val", "test"}
+    assert 0 <= whole["metrics"]["test"]["top1"] <= whole["metrics"]["test"]["top5"] <= 100
+    assert [row["epoch"] for row in whole["curve"]] == [1, 2]
+    assert whole["cost"]["params_attention"] > 0
+    assert whole["provenance"]["data_checksum"]
+    assert whole["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    json.dumps(whole, allow_nan=False, default=str)
+
+
+def test_the_same_seed_gives_the_same_bits(whole, tmp_path):
+    assert numbers(run.run(tiny(tmp_path))) == numbers(whole)
+
+
+def test_another_seed_gives_other_numbers(whole, tmp_path):
+    assert numbers(run.run(tiny(tmp_path, "seed=1"))) != numbers(whole)
+
+
+@pytest.mark.parametrize("arguments", [[], SOME, HALF])
+def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, arguments):
+    straight = run.run(tiny(tmp_path / "straight", *arguments))
+    broken, taken = tiny(tmp_path / "broken", *arguments), []
+    for stop_after in (4, 2, 3):
+        taken.clear()
+        watcher = run.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= stop_after)  # noqa: B023
+        with pytest.raises(Stopped):
+            run.run(broken, watcher)
+        assert records.find(tmp_path / "broken", broken.key) is None
+    assert numbers(run.run(broken)) == numbers(straight)
+    assert not list((tmp_path / "broken" / "runs").glob("*/checkpoint.pt"))
+
+
+def test_a_cell_killed_without_warning_goes_on_to_the_same_numbers(whole, tmp_path):
+    cell = tiny(tmp_path)
+    command = [sys.executable, "-m", "attnbench", "attn=se", *TINY, f"results={tmp_path}"]
+    child = subprocess.Popen([*command, f"runs={tmp_path / 'runs'}"], stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "runs" / cell.key / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert numbers(run.run(cell)) == numbers(whole)
+
+
+def test_a_loss_that_is_no_number_ends_the_cell_with_a_record(tmp_path):
+    record = run.run(tiny(tmp_path, "recipe.optimizer.lr=1e18", "recipe.schedule.warmup_epochs=0"))
+    assert record["status"] == "diverged"
+    assert "the loss was no number by epoch 1" in record["reason"]
+    assert record["metrics"] is None
+    assert records.find(tmp_path, record["key"]) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Impossible("a map of 1x1"), "skipped"),
+        (torch.OutOfMemoryError("no room"), "out_of_memory"),
+        (RuntimeError("shapes differ"), "failed"),
+    ],
+)
+def test_what_goes_wrong_is_a_record_that_says_so(tmp_path, monkeypatch, error, status):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(run, "build", broken)
+    record = run.run(tiny(tmp_path))
+    assert record["status"] == status
+    assert str(error) in record["reason"]
+
+
+def test_what_the_user_must_mend_leaves_no_record(tmp_path):
+    with pytest.raises(UserError, match=r"batch_size=500 is more than the 192 training images"):
+        run.run(tiny(tmp_path, "recipe.batch_size=500"))
+    with pytest.raises(UserError, match=r"no such device"):
+        run.run(tiny(tmp_path, "hardware.device=gpu"))
+    assert records.read(tmp_path) == ([], {})
+
+
+def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
+    cell, seen = tiny(tmp_path), []
+
+    def second(*_):
+        if not seen:
+            seen.append(1)
+            code = "from tests.test_train import tiny; from attnbench import run; from pathlib import Path\n"
+            code += f"try: run.run(tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+            seen.append(done.stdout.strip() or done.stderr)
+
+    run.run(cell, run.Watcher(steps=second))
+    assert seen[1] == "busy"
+
+
+def test_the_control_starts_from_the_same_weights_and_sees_the_same_order(tmp_path):
+    plain = run.build(tiny(tmp_path, "attn=none")).state_dict()
+    grafted = run.build(tiny(tmp_path)).state_dict()
+    assert plain.keys() < grafted.keys()
+    assert all(torch.equal(plain[name], grafted[name]) for name in plain)
+
+
+def test_two_processes_give_the_result_of_one(whole, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    words = ["-m", "attnbench", "attn=se", *TINY, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    (record,), _ = records.read(tmp_path)
+    assert record["provenance"]["processes"] == 2
+    for one, two in zip(whole["curve"], record["curve"]):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-3)
+
+
+def test_compiled_and_contiguous_training_measure_the_same_cell(whole, tmp_path):
+    other = run.run(tiny(tmp_path, "hardware.channels_last=false"))
+    assert other["key"] == whole["key"]
+    assert other["curve"][0]["train_loss"] == pytest.approx(whole["curve"][0]["train_loss"], rel=1e-3)
