@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnbench.report.pages.leaderboard import MARK, Parts, bullets, grid, plain
+from attnbench.report.statistics import ranking
+from attnbench.report.statistics.paired import RANKED_FROM, mean_interval
 from attnbench.report.tables.columns import Column, probability
 from attnbench.report.tables.table import Remembering, Row, Table
 
