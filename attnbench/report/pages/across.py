@@ -162,8 +162,8 @@ def stability(board: Board) -> list[str]:
 def judgement(board: Board) -> str:
     """Friedman's test and the critical difference, or why there is none.
 
-    The test is done over the blocks of each factor that the tables differ in, and the larger p counts: what
-    one backbone or one data set favors is no vote of every table that has it.
+    The test is done over the blocks of each factor that the tables differ in: what one backbone or one data
+    set favors is a single vote, however many tables have it.
     """
     counts = [len(board.blocks(factor)) for factor in board.factors]
     found = [ranking.friedman(ranking.ranked(board.blocks(factor))) for factor in board.factors]
@@ -178,10 +178,10 @@ def judgement(board: Board) -> str:
             f"sets with {ranking.ENOUGH_ROWS} rows in common; there are {there or 'one of each'} with "
             f"{len(board.names)}."
         )
-    worst = max(kept, key=lambda each: each.p)
+    whole = ranking.combined(kept)
     return (
-        f"Friedman's test (Iman and Davenport): F = {worst.statistic:.2f}, p {_equals(worst.p)}. Critical "
-        f"difference of mean ranks (Nemenyi, 5 %): {worst.critical_difference:.2f}."
+        f"Friedman's test (Iman and Davenport): F = {whole.statistic:.2f}, p {_equals(whole.p)}. Critical "
+        f"difference of mean ranks (Nemenyi, 5 %): {whole.critical_difference:.2f}."
     )
 
 

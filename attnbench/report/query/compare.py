@@ -52,8 +52,7 @@ def _nothing(asked: selection.Selection, every: list[Table], compose: Compose) -
     told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
     there = "; ".join(dict.fromkeys(t.title for t in every))
     yield f"No record answers {told or 'this'}. There are: {there}."
-    names = dict.fromkeys([CONTROL, *asked.asked.get("attn", [])])
-    yield "\n".join(missing.unknown_table(asked, names, every, compose))
+    yield "\n".join(missing.unknown_table(asked, asked.asked.get("attn", []), every, compose))
 
 
 def _comparison(

@@ -22,6 +22,8 @@ class Friedman:
     statistic: float  # F of Iman and Davenport
     p: float
     critical_difference: float  # Nemenyi's, of mean ranks, at 5 %
+    rows: int
+    blocks: int
 
 
 def ranked(gains: Float[np.ndarray, "tables rows"]) -> np.ndarray:
@@ -67,7 +69,21 @@ def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Fr
     rest = n * (k - 1) - chi
     statistic = float((n - 1) * chi / rest) if rest > 0 else float("inf")
     p = float(fisher.sf(statistic, k - 1, (k - 1) * (n - 1)))
-    return Friedman(statistic, p, _quantile(level, k) * float(np.sqrt(k * (k + 1) / (6 * n))))
+    return Friedman(statistic, p, _quantile(level, k) * float(np.sqrt(k * (k + 1) / (6 * n))), k, n)
+
+
+def combined(found: Sequence[Friedman]) -> Friedman:
+    """The test over blocks of several factors at once, whose variances add up in the rows' means."""
+    from scipy.stats import f as fisher
+
+    if len(found) == 1:
+        return found[0]
+    inverse = sum(1 / each.statistic if each.statistic else np.inf for each in found)
+    statistic = 1 / inverse if inverse else float("inf")
+    rows, blocks = found[0].rows, min(each.blocks for each in found)
+    p = float(fisher.sf(statistic, rows - 1, (rows - 1) * (blocks - 1)))
+    difference = float(np.sqrt(sum(each.critical_difference**2 for each in found)))
+    return Friedman(statistic, p, difference, rows, blocks)
 
 
 @cache

@@ -71,15 +71,32 @@ def fit(
     if not any_row.any():
         return Prior(np.full(rows.shape, np.nan), np.zeros(rows.shape))
     logs = np.log(np.where(usable, variance, 1.0)) - digamma(df / 2) + np.log(df / 2)
-    logs = np.where(usable | ~any_row[..., None], logs, np.nan)
-    logs = np.clip(logs, *np.nanquantile(logs, CLIPPED, axis=-1, keepdims=True))
-    chance = np.nanmean(np.where(usable | ~any_row[..., None], polygamma(1, df / 2), np.nan), -1)
-    more = np.nanvar(logs, -1) * rows / np.maximum(rows - 1, 1) - chance
+    low, high = (_quantile(logs, usable, share) for share in CLIPPED)
+    logs = np.clip(logs, low[..., None], high[..., None])
+    mean = _mean(logs, usable)
+    squares = _mean((logs - mean[..., None]) ** 2, usable) * rows / np.maximum(rows - 1, 1)
+    more = squares - _mean(polygamma(1, df / 2), usable)
     before = np.where(more > 0, 2 * _inverse_trigamma(np.where(more > 0, more, 1.0)), np.inf)
     half = np.where(np.isinf(before), 1.0, before / 2)
     shift = np.where(np.isinf(before), 0.0, digamma(half) - np.log(half))
-    scale = np.exp(np.nanmean(logs, -1) + shift)
+    scale = np.exp(mean + shift)
     return Prior(np.where(any_row, scale, np.nan), np.where(rows > 1, before, 0.0))
+
+
+def _mean(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """(...,) means over the usable rows."""
+    return np.where(usable, values, 0.0).sum(-1) / np.maximum(usable.sum(-1), 1)
+
+
+def _quantile(values: np.ndarray, usable: np.ndarray, share: float) -> np.ndarray:
+    """(...,) quantiles of the usable rows, by linear interpolation."""
+    ordered = np.sort(np.where(usable, values, np.inf), axis=-1)
+    last = np.maximum(usable.sum(-1) - 1, 0)
+    below = np.floor(share * last).astype(int)
+    above = np.minimum(below + 1, last)
+    ends = (np.take_along_axis(ordered, at[..., None], -1)[..., 0] for at in (below, above))
+    low, high = (np.where(np.isinf(end), 0.0, end) for end in ends)
+    return low + (share * last - below) * (high - low)
 
 
 def _sum_of_squares(differences: np.ndarray, known: np.ndarray) -> np.ndarray:
