@@ -1,12 +1,11 @@
 """Experiments are questions: files that name cells."""
 
-from pathlib import Path
-
 import pytest
 
 from attnbench import mechanisms, records
 from attnbench.errors import UserError
 from attnbench.sweep import experiment
+from tests import committed
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -25,8 +24,7 @@ def test_every_committed_record_is_a_cell_of_an_experiment():
 
     asked = [c for n in experiment.names() if n != "quick" for c in experiment.load(n).cells()]
     known = {place(c.coordinates(), c.table) for c in asked}
-    results = Path(__file__).parents[2] / "results"
-    found, damaged = records.read(results)
+    found, damaged = records.read(committed.results())
     assert found and not damaged
     lost = [r["key"] for r in found if place(r["cell"], r["table"]) not in known]
     assert lost == []

@@ -82,7 +82,9 @@ def _of_record(record: dict[str, Any]) -> list[str]:
         found.append(f"{record['status'].replace('_', ' ')}: {reason}")
     if uncounted := at(record, "cost", "uncounted"):
         names = uncounted if isinstance(uncounted, list) else [uncounted]
-        found.append(f"multiply-adds are not stated, for want of a rule for {', '.join(map(str, names))}")
+        found.append(f"its counts leave out {', '.join(map(str, names))}, for which there is no rule")
+    for figure, why in (at(record, "cost", "unmeasured") or {}).items():
+        found.append(f"{figure} could not be measured: {why}")
     if part := number(record, "provenance", "micro_batch"):
         found.append(f"trained in micro-batches of {part:.0f}")
     return found
