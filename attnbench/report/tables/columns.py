@@ -9,8 +9,9 @@ import numpy as np
 
 from attnbench.report.tables import notes, verdicts
 from attnbench.report.tables.latency import INFERENCE, TRAINING, Latency, of_row
-from attnbench.report.tables.metrics import Metric, headline
+from attnbench.report.tables.metrics import headline
 from attnbench.report.tables.table import Remembering, Row
+from attnbench.tasks import Metric
 
 MISSING = "—"
 

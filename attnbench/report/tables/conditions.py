@@ -3,11 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
+from attnbench import tasks
 from attnbench.config.schema import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
 from attnbench.report.tables.folds import FOLD
-from attnbench.report.tables.metrics import CONSTANT
+from attnbench.report.tables.metrics import chance
 from attnbench.report.tables.table import Table
 
 OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
@@ -63,7 +64,9 @@ def _config(table: Table) -> dict[str, Any]:
 
 def _task(records: list[Record]) -> str:
     """The task's options that are on."""
-    settings = _options(records, "task")
+    card = tasks.cards().get(records[0]["cell"]["task"]) if records else None
+    on = _options(records, "task")
+    settings = [text for text in on if card is None or text.partition("=")[0] in card.stated]
     return ", ".join([*distinct(records, "cell", "task"), *settings]) if settings else ""
 
 
@@ -96,9 +99,10 @@ def _sizes(records: list[Record]) -> list[str]:
 
 def _floor(records: list[Record]) -> str:
     """What a network that gives every pixel the same class would score, where the records have it."""
-    scores = (number(r, "metrics", "test", CONSTANT) for r in records)
+    measured = chance(records[0]["cell"]["task"]) if records else None
+    scores = (number(r, "metrics", "test", measured.key) for r in records) if measured else ()
     found = sorted({f"{score:.2f} %" for score in scores if score is not None})
-    return f"a constant class scores {_one_or_mixed('', found)} mIoU" if found else ""
+    return f"a constant class scores {_one_or_mixed('', found)} {measured.name}" if measured and found else ""
 
 
 def _shape(records: list[Record]) -> list[str]:

@@ -30,7 +30,7 @@ from attnbench.report.tables.columns import (
     compared,
     score,
 )
-from attnbench.report.tables.metrics import METRICS, class_ious
+from attnbench.report.tables.metrics import class_ious, of_task
 from attnbench.report.tables.table import Table
 
 COUNTED = [PARAMS, DELTA_PARAMS, MACS, ELEMENTWISE, ACTIVATIONS, SEEN, PARAMS_HEAD, MACS_HEAD]
@@ -58,7 +58,7 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         }
     if table.metric is None:
         return {}
-    first, *others = (score(m) for m in METRICS[table.task])
+    first, *others = (score(m) for m in of_task(table.task))
     found = {
         "Verdicts": [NAME, WORD, compared(table.metric), first, GAINED, RANK, LATENCY],
         "Evidence": [NAME, SEEDS, TRAINED, HOLM, SENTENCE],

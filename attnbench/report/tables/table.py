@@ -13,7 +13,8 @@ from attnbench.report.load import at, images, micro_batch, number, started
 from attnbench.report.statistics.variance import Prior
 from attnbench.report.tables.effects import Effect, Rank, compare
 from attnbench.report.tables.folds import averaged
-from attnbench.report.tables.metrics import Metric, chance, costs_alone, headline
+from attnbench.report.tables.metrics import at_chance, costs_alone, headline
+from attnbench.tasks import Metric
 
 CONTROL = "none"
 
@@ -80,7 +81,7 @@ class Row(Remembering):
         metric = headline(self.records[0]["cell"]["task"])
         scores = self.score(metric.key) if metric else {}
         middle = statistics.median(scores.values()) if scores else 0.0
-        floors = {r["cell"]["seed"]: chance(r) for r in self.done}
+        floors = {r["cell"]["seed"]: at_chance(r) for r in self.done}
         return [s for s, v in scores.items() if (c := floors[s]) is not None and abs(v - c) < abs(v - middle)]
 
     @cached_property
@@ -178,7 +179,7 @@ class Table(Remembering):
     def about(self) -> tuple[str, ...]:
         """What a person calls it: a table of costs goes by its backbone and input alone."""
         named = (self.task, self.data, self.backbone, self.recipe)
-        return tuple(filter(None, named if self.metric else (self.task, self.backbone, self.side)))
+        return tuple(filter(None, named if self.trains else (self.task, "costs", self.backbone, self.side)))
 
     @property
     def title(self) -> str:
