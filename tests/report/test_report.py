@@ -291,14 +291,15 @@ def test_tables_of_one_question_are_told_apart_by_their_settings_alone(tmp_path:
     def with_decoder(decoder: str) -> dict[str, Any]:
         options = {"decoder": decoder, "output_stride": 16, "ohem": None}
         task = {"name": "seg", "options": options, "sites": {decoder: "somewhere"}}
-        return record("none", 0, 40.0, config__task=task, config__data__width=160, table=f"of {decoder}")
+        made = record("none", 0, 40.0, config__task=task, config__data__width=160, table=f"of {decoder}")
+        return {**made, "cell": {**made["cell"], "task": "seg"}}
 
     report.write(put(tmp_path, with_decoder("fcn"), with_decoder("unet")))
     index = page(tmp_path, "README")
     assert "recipe short, task.options.decoder=fcn, cpu" in index
     assert "recipe short, task.options.decoder=unet, cpu" in index
-    pages = [file.read_text() for file in sorted(tmp_path.glob("cls-cifar10-*.md"))]
-    assert ["- Task: cls, decoder=fcn, output_stride=16\n" in text for text in pages].count(True) == 1
+    pages = [file.read_text() for file in sorted(tmp_path.glob("seg-cifar10-*.md"))]
+    assert ["- Task: seg, decoder=fcn, output_stride=16\n" in text for text in pages].count(True) == 1
     assert all("- Data: cifar10, 32x160 px, " in text for text in pages)
 
 
