@@ -182,10 +182,12 @@ def _dataset(config: Config, device: torch.device) -> Dataset:
 def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
     """The cell's network: the backbone from the seed, then the mechanisms, from a stream of their own."""
     config = cell.config
+    if resized := cost.equal.resized(cell, build):
+        task = tasks.load(replace(config, backbone=resized))
     torch.manual_seed(config.seed)
     task = task or tasks.load(config)
     network = task.network()
-    if cell.mechanism != "none":
+    if resized is None and cell.mechanism != "none":
         site = config.sites[cell.site]
         graft.graft(network, cell.mechanism, cell.options, site, task.shape, seed=config.seed)
     return network

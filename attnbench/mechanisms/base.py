@@ -71,6 +71,7 @@ class Mechanism(nn.Module):
     skeletons: ClassVar[bool] = False
     vectors: ClassVar[bool] = False
     gives: ClassVar[str] = "map"
+    resizes: ClassVar[str] = ""  # of controls: width or depth of the backbone, instead of standing in it
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
