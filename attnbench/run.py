@@ -208,7 +208,9 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
     figures = cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
-    return figures | _pixels_seen(network, task.cost_shape)
+    resized = cost.equal.resized(cell, build)
+    form = {"backbone_args": resized.args} if resized else {}
+    return figures | form | _pixels_seen(network, task.cost_shape)
 
 
 def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
 
 from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible
@@ -27,7 +28,7 @@ class Size:
         numbers = [n // self.multiple for values in self.width.values() for n in values]
         edges = {(step + 0.5) / n for n in numbers for step in range(1, int(LARGEST * n))}
         scales = sorted(edge for edge in edges if SMALLEST < edge < LARGEST)
-        between = [(low + high) / 2 for low, high in zip(scales, scales[1:])]
+        between = [(low + high) / 2 for low, high in pairwise(scales)]
         return [{name: self._scaled(values, s) for name, values in self.width.items()} for s in between]
 
     def _scaled(self, values: tuple[int, ...], scale: float) -> Value:
@@ -47,6 +48,23 @@ def _deepened(blocks: tuple[int, ...], added: int) -> list[int]:
 def _value(numbers: list[int]) -> Value:
     """An argument's value: one number where there is one for all stages."""
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def neighbours(backbone: Backbone, size: Size) -> list[Backbone]:
+    """The backbone with one of its widths one step wider or narrower.
+
+    None is below the width before it, nor on the other side of the original than the others.
+    """
+    found = []
+    for name, original in size.width.items():
+        now = backbone.args[name]
+        numbers = now if isinstance(now, list) else [now]
+        for i, step in product(range(len(original)), (-size.multiple, size.multiple)):
+            form = [*numbers[:i], numbers[i] + step, *numbers[i + 1 :]]
+            signs = {(n > o) - (n < o) for n, o in zip(form, original)} - {0}
+            if form == sorted(form) and form[0] > 0 and len(signs) < 2:
+                found.append(replace(backbone, args={**backbone.args, name: _value(form)}))
+    return found
 
 
 def forms(backbone: Backbone, size: Size, kind: str) -> list[Backbone]:

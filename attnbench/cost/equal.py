@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from attnbench.cost.counting.count import count
 from attnbench.cost.store import Store
 from attnbench.errors import Impossible
 
+ENOUGH = 0.005  # share of the target that a cost may differ from it
+STEPS = 4  # from the form in the original's proportions
+T = TypeVar("T")
 Build = Callable[[Cell], nn.Module]
 
 
@@ -30,7 +33,11 @@ def resized(cell: Cell, build: Build) -> Backbone | None:
         return None
     config = cell.config
     candidate = Cell(replace(config, attn=mechanisms.candidate(config.attn)))
-    what = {"backbone": asdict(config.backbone), "task": asdict(config.task), "attn": config.attn}
+    what: dict[str, Any] = {
+        "backbone": asdict(config.backbone),
+        "task": asdict(config.task),
+        "attn": config.attn,
+    }
     what |= {"site": candidate.site, "data": asdict(config.data), "cost": config.cost_image}
     store = Store(Path(config.runs) / "counts", what)
     found = store.get(lambda: {"args": _search(candidate, kind, config.attn["by"], build).args}, resized=kind)
@@ -46,11 +53,13 @@ def _search(candidate: Cell, kind: str, by: str, build: Build) -> Backbone:
 
     with torch.device("meta"):
         bare = backbones.build(config.backbone, config.data.classes, config.data.image)
-    forms = sizes.forms(config.backbone, backbones.size(config.backbone, bare), kind)
-    return nearest(forms, _cost(candidate, by, build), cost_of)
+    size = backbones.size(config.backbone, bare)
+    target = _cost(candidate, by, build)
+    found = nearest(sizes.forms(config.backbone, size, kind), target, cost_of)
+    return found if kind == "depth" else refined(found, target, cost_of, lambda b: sizes.neighbours(b, size))
 
 
-def nearest(forms: Sequence[Any], target: int, cost: Callable[[Any], int]) -> Any:
+def nearest(forms: Sequence[T], target: int, cost: Callable[[T], int]) -> T:
     """The form whose cost is nearest to the target; forms in the order of their costs.
 
     Raises `Impossible` where the target lies outside of what the forms cost.
@@ -63,6 +72,20 @@ def nearest(forms: Sequence[Any], target: int, cost: Callable[[Any], int]) -> An
         middle = (low + high) // 2
         low, high = (middle, high) if at(middle) <= target else (low, middle)
     return forms[min(low, high, key=lambda index: (abs(at(index) - target), index))]
+
+
+def refined(form: T, target: int, cost: Callable[[T], int], around: Callable[[T], Sequence[T]]) -> T:
+    """The form, or what small steps to forms around it lead to while they come nearer to the target."""
+    gap = abs(cost(form) - target)
+    for _ in range(STEPS):
+        if gap <= ENOUGH * target:
+            break
+        others = around(form)
+        gaps = [abs(cost(other) - target) for other in others]
+        if min(gaps, default=gap) >= gap:
+            break
+        gap, form = min(gaps), others[gaps.index(min(gaps))]
+    return form
 
 
 def _cost(cell: Cell, by: str, build: Build) -> int:

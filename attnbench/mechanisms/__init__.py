@@ -63,6 +63,11 @@ def controls() -> Mapping[str, Entry]:
     return {path.stem: read(path) for path in sorted((HERE / CONTROL).glob("[!_]*.py"))}
 
 
+def placed_controls() -> list[str]:
+    """Names of the controls that stand where a mechanism would; the others change the whole backbone."""
+    return [name for name, found in controls().items() if "of" not in found.options]
+
+
 @cache
 def known() -> Mapping[str, Entry]:
     """All that `attn=` takes: mechanisms and controls."""
@@ -85,7 +90,9 @@ def called(text: str) -> dict[str, Any]:
     options = dict(entry(name).options)
     try:
         call = ast.parse(f"f({rest.removesuffix(')')})", mode="eval").body
-        given = {word.arg: _word(word.value) for word in call.keywords}  # type: ignore[attr-defined]
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        given = {word.arg: _word(word.value) for word in call.keywords}
     except (SyntaxError, ValueError):
         raise UserError(f"'{text}' names no mechanism: write it like se or se(reduction=8)") from None
     for option in given:

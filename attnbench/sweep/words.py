@@ -26,7 +26,7 @@ def check(word: str, what: str) -> None:
 
 @cache
 def _groups() -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {mechanisms.CONTROL: list(mechanisms.controls())}
+    found: dict[str, list[str]] = {mechanisms.CONTROL: mechanisms.placed_controls()}
     for entry in mechanisms.entries().values():
         for word in {entry.category, *tags(entry)}:
             found.setdefault(word, []).append(entry.name)
