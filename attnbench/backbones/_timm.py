@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from attnbench.backbones.sizes import Size
+from attnbench.backbones._sizes import Size
 from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible, UserError, unknown
 

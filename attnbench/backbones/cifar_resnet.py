@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.backbones import stage_info
-from attnbench.backbones.sizes import Size
+from attnbench.backbones._sizes import Size
 from attnbench.errors import UserError
 
 WIDTHS = (16, 32, 64)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attnbench import backbones, mechanisms, tasks
-from attnbench.backbones import sizes
+from attnbench.backbones import _sizes as sizes
 from attnbench.cell import Cell
 from attnbench.config.schema import Backbone
 from attnbench.cost.counting.count import count

@@ -92,12 +92,12 @@ def called(text: str) -> dict[str, Any]:
         call = ast.parse(f"f({rest.removesuffix(')')})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError
-        given = {word.arg: _word(word.value) for word in call.keywords}
+        given = {str(word.arg): _word(word.value) for word in call.keywords}
     except (SyntaxError, ValueError):
         raise UserError(f"'{text}' names no mechanism: write it like se or se(reduction=8)") from None
     for option in given:
         if option not in options:
-            raise unknown(f"option of {name}", str(option), options)
+            raise unknown(f"option of {name}", option, options)
     return {"name": name, **options, **given}
 
 

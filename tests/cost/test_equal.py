@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from attnbench import cost, run, tasks
-from attnbench.backbones import build, size, sizes
-from attnbench.backbones.sizes import Size
+from attnbench.backbones import _sizes as sizes
+from attnbench.backbones import build, size
+from attnbench.backbones._sizes import Size
 from attnbench.cell import Cell
 from attnbench.config.load import configure
 from attnbench.cost.equal import nearest, refined
