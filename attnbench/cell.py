@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
@@ -148,7 +149,7 @@ class Cell:
             "digest": self.digest,
             "code": dict(self.code),
             "request": self.request,
-            "config": {k: v for k, v in config.items() if k not in ("results", "runs", "request")},
+            "config": _spelled({k: v for k, v in config.items() if k not in ("results", "runs", "request")}),
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,
@@ -159,6 +160,15 @@ class Cell:
         at = f" at {c['site']}" if c["site"] else ""
         where = f"{c['task']} {c['data']} {c['backbone']}"
         return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def _spelled(value: Any) -> Any:
+    """The settings with a word for each number that JSON does not have: inf, nan."""
+    if isinstance(value, dict):
+        return {k: _spelled(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listed(value: Any) -> Any:

@@ -28,7 +28,7 @@ class Task:
 
     card = Card(
         metrics=(
-            Metric("miou", "mIoU"),
+            Metric("miou", "mIoU", difference=0.5),
             Metric("pixel_accuracy", "pixel accuracy"),
             Metric("mean_accuracy", "mean class accuracy"),
             Metric("boundary_f1", "boundary F1"),

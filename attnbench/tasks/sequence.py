@@ -20,7 +20,7 @@ class Task(cls.Task):
 
     card = Card(
         metrics=(
-            Metric("sequence_accuracy", "sequence accuracy"),
+            Metric("sequence_accuracy", "sequence accuracy", share=True),
             Metric("symbol_accuracy", "symbol accuracy"),
             Metric("loss", "loss", "nats", 4, larger=False),
         ),
