@@ -40,7 +40,7 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        entry = mechanisms.entry(self.mechanism)
+        entry = mechanisms.entry(mechanisms.candidate(self.config.attn)["name"])
         there = [site for site in entry.sites if site in self.config.sites]
         fitting = [s for s in there if entry.of_clips or self.config.sites[s].layout != Layout.BTCHW]
         return next(iter([*fitting, *there, *entry.sites]))

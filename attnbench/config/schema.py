@@ -340,5 +340,5 @@ GROUPS = ("task", "data", "backbone", "attn", "recipe", "hardware", "track", "la
 
 
 def choices(group: str) -> list[str]:
-    """What can be chosen for one of `GROUPS`: files of `conf/`, and the mechanisms."""
-    return list(mechanisms.entries()) if group == "attn" else names(group)
+    """What can be chosen for one of `GROUPS`: files of `conf/`, and the mechanisms and controls."""
+    return list(mechanisms.known()) if group == "attn" else names(group)
