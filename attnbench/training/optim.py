@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from attnbench.config.schema import Optimizer, Precision, Recipe
-from attnbench.grafting.graft import lr_scale, no_weight_decay
-from attnbench.mechanisms.base import Mechanism
+from attnbench.grafting.graft import lr_scale, mechanisms, no_weight_decay
 
 Build = Callable[..., torch.optim.Optimizer]
 
@@ -60,9 +59,10 @@ def spared_by_timm(network: nn.Module) -> set[str]:
     Vectors, biases of any shape, and those that the network, or a part of it, names in `no_weight_decay`.
     """
     names = {n for n, p in network.named_parameters() if p.ndim <= 1 or n.endswith(".bias")}
+    grafted = set(mechanisms(network))
     for prefix, part in network.named_modules():
         own = getattr(part, "no_weight_decay", None)
-        if callable(own) and not isinstance(part, Mechanism):
+        if callable(own) and part not in grafted:
             names |= {f"{prefix}.{name}".lstrip(".") for name in own()}
     return names
 
