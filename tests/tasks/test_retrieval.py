@@ -237,9 +237,7 @@ def test_sets_with_one_tracklet_a_camera_search_from_the_first_camera(tmp_path: 
 def test_a_set_without_matches_is_refused_while_it_is_read(tmp_path: Path):
     people(tmp_path, "bbox_train", [f"{i:04d}" for i in range(1, 11)])
     people(tmp_path, "bbox_test", ["0011", "0012"], cameras=1)
-    with pytest.raises(
-        UserError, match="4 tracklets of the test split no query has a match at another camera"
-    ):
+    with pytest.raises(UserError, match="4 tracklets of the test split no query has a match at"):
         load(tmp_path)
 
 

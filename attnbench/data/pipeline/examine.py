@@ -5,6 +5,7 @@ in the cache's folder and used again for files whose size and time of change are
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -144,8 +145,10 @@ def cache_folder() -> Path:
 
     It is no setting, since where a cache lies does not change what a cell is.
     """
-    named, usual = os.environ.get("ATTNBENCH_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(named or Path(usual or "~/.cache") / "attnbench").expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if home.startswith("~"):  # a user without a home
+        home = tempfile.gettempdir()
+    return Path(os.path.expanduser(os.environ.get("ATTNBENCH_CACHE") or f"{home}/attnbench"))
 
 
 def _store(paths: Sequence[Path]) -> Path:
