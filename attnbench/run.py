@@ -19,7 +19,7 @@ from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.records import Busy, locked
-from attnbench.training import distributed, micro_batch
+from attnbench.training import distributed, micro_batch, weights
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
 from attnbench.training.outcome import Measured, current_traceback, finite, origin
@@ -183,6 +183,8 @@ def _measure(
     test = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop)
     measured.took("test")
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
+    if config.keep and group.first:
+        weights.keep(training.evaluated, folder / records.WEIGHTS, cell.key)
 
 
 _last: dict[str, Dataset] = {}  # the set that the cell before used: many cells share one
