@@ -19,6 +19,7 @@ from attnbench import records
 from attnbench.config.schema import Config, Precision
 from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.errors import UserError
+from attnbench.grafting.calls import Calls
 from attnbench.grafting.graft import mechanisms
 from attnbench.tasks import Task
 from attnbench.training.distributed import Group
@@ -47,7 +48,9 @@ class Training:
         self.device = next(network.parameters()).device
         self.network = network
         self.mechanisms = mechanisms(network)
+        self.calls: Calls | None = Calls(network)
         self.forward = group.wrap(network, self.device)
+        self.running = group.follow(network)
         if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
@@ -70,12 +73,16 @@ class Training:
             images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
         self.schedule.step_update(self.epoch * self.steps + self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        if self.calls is not None:
+            self.calls.open()
         self._accumulate(images, targets)
+        self._check_calls()
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.running.average()
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.step += 1
@@ -102,6 +109,12 @@ class Training:
             for term in (m.loss(targets) for m in self.mechanisms):
                 loss = loss if term is None else loss + term
         return loss
+
+    def _check_calls(self) -> None:
+        """Raise `NotCalled` where the first step has not reached every mechanism."""
+        if self.calls is not None:
+            calls, self.calls = self.calls, None
+            calls.check("in the first training step")
 
     def _look(self) -> None:
         if not math.isfinite(float(self.loss_sum)):
