@@ -108,6 +108,8 @@ class Attached(nn.Module):
 class AttachedContainer(Attached):
     """As `Attached`, around a module that is a sequence or a mapping of modules, too."""
 
+    wrapped: Any
+
     def __len__(self) -> int:
         return len(self.wrapped)
 
@@ -176,7 +178,7 @@ def _outer_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata
 
 def _inner_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """The reverse, before loading; entries that have the wrapper's own names keep them."""
-    kept = tuple(f"{prefix}{name}." for name in (WRAPPED, *module.attached))  # type: ignore[union-attr]
+    kept = tuple(f"{prefix}{name}." for name in module._modules)
     own = [key for key in state if key.startswith(prefix) and not key.startswith(kept)]
     for key, value in [(key, state.pop(key)) for key in own]:
         state[f"{prefix}{WRAPPED}.{key[len(prefix) :]}"] = value
@@ -185,4 +187,3 @@ def _inner_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
 def _report_outer_names(module: nn.Module, report: Any) -> None:
     for keys in (report.missing_keys, report.unexpected_keys):
         keys[:] = [outer(key) for key in keys]
-

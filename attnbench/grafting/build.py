@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,16 @@ class Adapter(Mechanism):
     """Any module for maps (b c h w) that keeps their shape, as a mechanism."""
 
     card = Card(
-        title="", venue="", url="", tasks=(), g="", range=None, soft=True, goals=(), params=lambda c: 0, site=""
+        title="",
+        venue="",
+        url="",
+        tasks=(),
+        g="",
+        range=None,
+        soft=True,
+        goals=(),
+        params=lambda c: 0,
+        site="",
     )
 
     def __init__(self, module: nn.Module) -> None:
@@ -61,10 +70,9 @@ class Adapted:
 
 def builder(mechanism: str | Callable[..., nn.Module], options: Mapping[str, Any]) -> Builder:
     """What builds the mechanism; raises `UserError` for unknown names of mechanisms and their options."""
-    if isinstance(mechanism, type) and issubclass(mechanism, Mechanism):
-        return mechanism
     if not isinstance(mechanism, str):
-        return Adapted(mechanism)
+        own = isinstance(mechanism, type) and issubclass(mechanism, Mechanism)
+        return cast(Builder, mechanism) if own else Adapted(mechanism)
     for option in options:
         if option not in entry(mechanism).options:
             raise unknown(f"option of {mechanism}", option, entry(mechanism).options)

@@ -67,7 +67,7 @@ class Call:
 
 
 def grid(tokens: int, image: tuple[int, int]) -> tuple[int, int] | None:
-    """Height and width of tokens that cover an image (height, width) in equal squares; None if they do not."""
+    """Height and width of tokens that cover an image (height, width) in equal squares; else None."""
     height, width = image
     rows = round((tokens * height / width) ** 0.5) if tokens > 0 else 0
     if rows == 0 or tokens % rows or rows * width != tokens // rows * height:
@@ -85,7 +85,7 @@ def _start(mechanism: Any, x: Tensor) -> None:
 def _run(mechanism: nn.Module, x: Tensor) -> Tensor:
     """Call the mechanism; in a trace of torch.fx it is one node, as layers of torch's own are."""
     if isinstance(x, Proxy):
-        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(mechanism), (x,), {})  # type: ignore[return-value]
+        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(mechanism), (x,), {})
     return mechanism(x)
 
 

@@ -21,8 +21,12 @@ OUTPUTS = ("num_features", "num_channels", "out_channels", "out_features")
 class Run:
     """What a dry run has seen."""
 
-    shapes: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)  # arriving, leaving; in running order
-    channels: dict[Shape, set[int]] = field(default_factory=dict)  # axes of maps that layers take for channels
+    shapes: dict[str, tuple[Shape, Shape]] = field(
+        default_factory=dict
+    )  # arriving, leaving; in running order
+    channels: dict[Shape, set[int]] = field(
+        default_factory=dict
+    )  # axes of maps that layers take for channels
     entrance: str | None = None  # the module by which the image enters, to which only parts of it are smaller
 
 

@@ -56,11 +56,8 @@ def observe(
         counts = read(name, leaves, site, image, run).size if keeps else here.size
         module = inside(model.get_submodule(name))
         stage = stages.setdefault(counts, len(stages))
-        place = Place(
-            **{"name": name, "channels": here.channels, "size": here.size, "frames": here.frames},
-            **{"stage": stage, "replaces": module if how == "instead" else None, "model": model},
-            **getattr(module, "place", {}),
-        )
+        replaces, more = module if how == "instead" else None, getattr(module, "place", {})
+        place = Place(name, here.channels, here.size, stage, 0, replaces, model, here.frames, **more)
         kind = "skeleton" if site.layout == Layout.BTJC else KINDS.get(len(arrives), "map")
         spots.append(Spot(how, name, module, place, kind, here.layout, run.entrance))
     return [replace(spot, place=replace(spot.place, stages=len(stages))) for spot in spots]

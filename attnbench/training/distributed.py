@@ -96,4 +96,3 @@ def joined(device: torch.device) -> Iterator[Group]:
         yield Group(dist.get_rank(), world)
     finally:
         dist.destroy_process_group()
-
