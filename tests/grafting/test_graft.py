@@ -275,7 +275,7 @@ def test_the_network_s_own_attention_keeps_its_name() -> None:
     keys, plain = list(model.state_dict()), model(images())
     graft(model, Scale, {"start": 3.0}, Site(after=["0"]), IMAGE)
     assert [key for key in model.state_dict() if "attention_" not in key] == keys
-    assert "0.attention.weight" not in model.state_dict()
+    assert "0.attention_2.weight" in model.state_dict()
     assert torch.allclose(model[1](model[0].wrapped(images())), plain)
 
 
