@@ -259,6 +259,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+    request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property
     def sites(self) -> dict[str, Site]:

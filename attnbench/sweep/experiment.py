@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def cell(arguments: Sequence[str]) -> Cell:
 
 
 def _cell(arguments: Sequence[str]) -> Cell:
-    return Cell(compose.assemble(*arguments))
+    return Cell(replace(compose.assemble(*arguments), request=list(arguments)))
 
 
 def _check_sites(cells: Sequence[Cell]) -> None:

@@ -96,3 +96,11 @@ def joined(device: torch.device) -> Iterator[Group]:
         yield Group(dist.get_rank(), world)
     finally:
         dist.destroy_process_group()
+
+
+LOST = ("DataLoader worker (pid", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+def process_lost(error: Exception) -> bool:
+    """Whether an error reports the death of a loader process or of another process of the group."""
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in LOST)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from attnbench.config.schema import Config
-from attnbench.records import write_whole
+from attnbench.records import CHECKPOINT, write_whole
 from attnbench.training.outcome import Measured
 
 SMALLEST = 2  # images of a micro-batch: batch normalisation cannot train on one
@@ -56,5 +56,5 @@ def kept(folder: Path) -> int | None:
 
 def forget(folder: Path) -> None:
     """Remove what a try left behind that others are not to go on from."""
-    for name in ("checkpoint.pt", "micro_batch"):
+    for name in (CHECKPOINT, "micro_batch"):
         (folder / name).unlink(missing_ok=True)

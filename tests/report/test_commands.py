@@ -12,14 +12,14 @@ import pytest
 
 from attnbench.cell import Cell
 from attnbench.config import load as compose
-from attnbench.config.schema import folder
 from attnbench.report.query import commands, settings
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
 from attnbench.sweep import experiment
+from tests import committed
 from tests.report.test_report import put
 
-RECORDS = folder("conf").parent / "results"
+RECORDS = committed.results()
 STORED = [json.loads(file.read_text()) for file in sorted((RECORDS / "cells").glob("*.json"))]
 
 
