@@ -17,7 +17,7 @@ the place. Neither `fuse`, `reparameterize` nor `switch_to_deploy` is passed on:
 among the wrapper's children and treat it there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from attnbench.grafting.call import Call
+from attnbench.grafting.exchange import exchange
 from attnbench.mechanisms.base import Mechanism
 
 WRAPPED = "wrapped"
@@ -134,32 +135,13 @@ def wrap(model: nn.Module, names: Iterable[str]) -> dict[str, Attached]:
     """Wrap the modules of these names, wherever the network holds them; those wrapped already stay so."""
     there = {name: model.get_submodule(name) for name in names}
     new = {id(m): _wrapper(m) for m in there.values() if not isinstance(m, Attached)}
-    for holder in list(model.modules()):
-        for attribute, value in list(vars(holder).items()):
-            changed = _exchanged(value, new)
-            if changed is not value:
-                vars(holder)[attribute] = changed
+    exchange(model, new)
     return {name: m if isinstance(m, Attached) else new[id(m)] for name, m in there.items()}
 
 
 def _wrapper(module: nn.Module) -> Attached:
     holds = hasattr(type(module), "__getitem__") and hasattr(type(module), "__len__")
     return AttachedContainer(module) if holds else Attached(module)
-
-
-def _exchanged(value: Any, new: Mapping[int, nn.Module]) -> Any:
-    """The value with the new modules for the old ones: in place in lists and dictionaries, else a new one."""
-    if isinstance(value, nn.Module):
-        return new.get(id(value), value)
-    if isinstance(value, list | dict):
-        for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
-            changed = _exchanged(item, new)
-            if changed is not item:
-                value[key] = changed
-    elif type(value) is tuple:
-        items = [_exchanged(item, new) for item in value]
-        return tuple(items) if any(a is not b for a, b in zip(items, value)) else value
-    return value
 
 
 # State dicts

@@ -9,19 +9,32 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_autograd
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from attnbench.grafting.exchange import exchange
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 OF_TORCH = ("cuda", "xpu")  # devices for which torch's SyncBatchNorm has kernels
 
 
 def synchronize(network: nn.Module, device: torch.device) -> None:
-    """Exchange the batch norms of a network, in place; parameters and buffers stay the same objects."""
+    """Exchange the batch norms of a network, in place; parameters and buffers stay the same objects.
+
+    Each is converted by itself and once: timm's converter, given a network, takes the activation from a norm
+    that it meets a second time, and forgets hooks.
+    """
     from timm.layers import convert_sync_batchnorm
 
-    convert_sync_batchnorm(network)
-    if device.type not in OF_TORCH:
-        for module in network.modules():
-            if isinstance(module, nn.SyncBatchNorm) and not isinstance(module, Reduced):
-                module.__class__ = _reduced(type(module))
+    norms = [
+        m for m in network.modules() if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm)
+    ]
+    new = {id(norm): convert_sync_batchnorm(norm) for norm in norms}
+    for norm, converted in zip(norms, new.values()):
+        for hooks in HOOKS:
+            getattr(converted, hooks).update(getattr(norm, hooks))
+        if device.type not in OF_TORCH:
+            converted.__class__ = _reduced(type(converted))
+    exchange(network, new)
 
 
 def _reduced(kind: type[nn.SyncBatchNorm]) -> type[nn.SyncBatchNorm]:
