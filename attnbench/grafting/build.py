@@ -120,14 +120,12 @@ def _check_role(make: Builder, place: Place) -> None:
 def _fit(spot: Spot, mechanism: Mechanism) -> None:
     """Raise `Impossible` where a mechanism would be handed what it cannot read."""
     name = type(mechanism).__name__
-    if spot.how != "instead" and mechanism.gives != "map":
+    if spot.how != "instead" and mechanism.returns != "map":
         raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
-    if spot.how != "instead" and spot.arrives == "map" and not mechanism.skeletons:
+    if spot.how != "instead" and spot.arrives == "map" and mechanism.reads != "skeleton":
         return  # a clip's frames are handed over as either kind needs them
-    marks = {"skeleton": mechanism.skeletons, "clip": mechanism.clips, "vector": mechanism.vectors}
-    reads = next((kind for kind, marked in marks.items() if marked), "map")
-    if reads != spot.arrives:
-        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {reads}s")
+    if mechanism.reads != spot.arrives:
+        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {mechanism.reads}s")
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Call:
 
     def _map(self, mechanism: nn.Module, x: Tensor) -> Tensor:
         """What the mechanism makes of maps (n, c, h, w), which for some are to be clips."""
-        if not mechanism.clips or x.ndim != 4:
+        if mechanism.reads != "clip" or x.ndim != 4:
             return _run(mechanism, x)
         return _run(mechanism, x.unflatten(0, (-1, self.frames or 1))).flatten(0, 1)
 
