@@ -45,8 +45,7 @@ class Calls:
             handle.remove()
 
     def check(self, when: str) -> None:
-        """Watch no more; raises `NotCalled`, with names, where one was not called."""
-        self.close()
+        """Raise `NotCalled`, with names, where one was not called."""
         missing = [f"{name} ({_kind(module)})" for name, module, note in self._watched if not note.called]
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

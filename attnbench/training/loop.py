@@ -51,7 +51,8 @@ class Training:
         self.calls: Calls | None = Calls(network)
         self.forward = group.wrap(network, self.device)
         self.running = group.follow(network)
-        if config.hardware.compile:
+        self.compiled = config.hardware.compile
+        if self.compiled:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
         self.schedule = schedule(self.optimizer, self.recipe, steps)
@@ -114,6 +115,8 @@ class Training:
         """Raise `NotCalled` where the first step has not reached every mechanism."""
         if self.calls is not None:
             calls, self.calls = self.calls, None
+            if not self.compiled:  # which without its hooks would be compiled again
+                calls.close()
             calls.check("in the first training step")
 
     def _look(self) -> None:
