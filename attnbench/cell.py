@@ -2,15 +2,15 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from attnbench import identity, mechanisms
+from attnbench import data, identity, mechanisms, tasks
 from attnbench.config.schema import Config, Layout
-from attnbench.data import READERS
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request")
@@ -39,7 +39,7 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        entry = mechanisms.entry(self.mechanism)
+        entry = mechanisms.entry(mechanisms.candidate(self.config.attn)["name"])
         there = [site for site in entry.sites if site in self.config.sites]
         fitting = [s for s in there if entry.of_clips or self.config.sites[s].layout != Layout.BTCHW]
         return next(iter([*fitting, *there, *entry.sites]))
@@ -74,7 +74,7 @@ class Cell:
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if not self.config.task.trains else (*NOT_COMPARED, "cost")
+        apart = NOT_COMPARED if not self.config.recipe.trains else (*NOT_COMPARED, "cost")
         shared = {k: v for k, v in self.code.items() if k != "grafting"}
         return fingerprint({"code": shared, **{k: v for k, v in self._identity.items() if k not in apart}})
 
@@ -87,8 +87,9 @@ class Cell:
     def code(self) -> Mapping[str, str]:
         """Digests of the code that it runs, by part."""
         config = self.config
-        reader = config.data.source or config.data.name
-        parts = dict(code(config.task.name, reader, config.backbone.source, config.task.trains))
+        task = tasks.find(config.task.source or config.task.name)
+        reader = data.entry(config.data, config.task.name) if config.recipe.trains else None
+        parts = code(task.place.path, task.cls, config.backbone.source, reader)
         return parts if self.mechanism == "none" else {**parts, "grafting": grafting_digest()}
 
     @cached_property
@@ -137,7 +138,8 @@ class Cell:
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
         config = asdict(self.config)
-        config["data"].pop("root")
+        for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
+            config["data"].pop(name)
         return {
             "key": self.key,
             "status": status,
@@ -147,7 +149,7 @@ class Cell:
             "digest": self.digest,
             "code": dict(self.code),
             "request": self.request,
-            "config": {k: v for k, v in config.items() if k not in ("results", "runs", "request")},
+            "config": _spelled({k: v for k, v in config.items() if k not in ("results", "runs", "request")}),
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,
@@ -158,6 +160,15 @@ class Cell:
         at = f" at {c['site']}" if c["site"] else ""
         where = f"{c['task']} {c['data']} {c['backbone']}"
         return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def _spelled(value: Any) -> Any:
+    """The settings with a word for each number that JSON does not have: inf, nan."""
+    if isinstance(value, dict):
+        return {k: _spelled(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listed(value: Any) -> Any:
@@ -213,18 +224,20 @@ def mechanism_digest(name: str) -> str:
 
 
 @cache
-def code(task: str, reader: str, backbone: str, trains: bool) -> Mapping[str, str]:
-    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost."""
+def code(task: Path, cls: str, backbone: str, reader: tuple[Path, str] | None) -> Mapping[str, str]:
+    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost.
+
+    `task` and `reader` are files and what is meant in them; without a reader nothing is trained.
+    """
     place = identity.PACKAGE
     builder = next(p for p in (place / "backbones").glob(f"*{backbone}.py") if p.stem.strip("_") == backbone)
     digests = {
         "base": _part("base of mechanisms", place / "mechanisms" / "base.py", "Mechanism"),
         "backbone": _part(f"backbone {backbone}", builder, "build"),
-        "task": _part(f"task {task}", place / "tasks" / f"{task}.py", "Task"),
+        "task": _part(f"task {task.stem}", task, cls),
     }
-    if trains:
-        file = place.joinpath("data", *READERS[reader][task].split(".")).with_suffix(".py")
-        digests["data"] = _part(f"data {reader} for {task}", file, "build")
+    if reader is not None:
+        digests["data"] = _part(f"data {reader[0].stem}", *reader)
         loop = _part("training", place / "training" / "loop.py", "Training", "train", "evaluate")
         group = _part("training on processes", place / "training" / "distributed.py", "Group", "joined")
         return {**digests, "training": loop, "processes": group}

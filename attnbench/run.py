@@ -151,7 +151,7 @@ def _measure(
     if measured.micro_batch is not None:
         config = replace(config, hardware=replace(config.hardware, micro_batch=measured.micro_batch))
     task = tasks.load(config)
-    dataset = _dataset(config, device) if config.task.trains else None  # what is missing is missed at once
+    dataset = _dataset(config, device) if config.recipe.trains else None  # what is missing is missed at once
     measured.took("data")
     network = build(cell, task).to(device)
     measured.took("build")
@@ -200,10 +200,12 @@ def _dataset(config: Config, device: torch.device) -> Dataset:
 def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
     """The cell's network: the backbone from the seed, then the mechanisms, from a stream of their own."""
     config = cell.config
+    if resized := cost.equal.resized(cell, build):
+        task = tasks.load(replace(config, backbone=resized))
     torch.manual_seed(config.seed)
     task = task or tasks.load(config)
     network = task.network()
-    if cell.mechanism != "none":
+    if resized is None and cell.mechanism != "none":
         site = config.sites[cell.site]
         graft.graft(network, cell.mechanism, cell.options, site, task.shape, seed=config.seed)
     return network
@@ -224,7 +226,9 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
     figures = cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
-    return figures | _pixels_seen(network, task.cost_shape)
+    resized = cost.equal.resized(cell, build)
+    form = {"backbone_args": resized.args} if resized else {}
+    return figures | form | _pixels_seen(network, task.cost_shape)
 
 
 def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,14 @@ STATUSES = ("done", "failed", "diverged", "out_of_memory", "skipped")
 NAMED = ("task", "backbone", "attn", "mechanism", "category")  # what a cell cannot be without
 OPTIONAL = ("data", "site", "recipe")  # what a cell that trains nothing may lack
 VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # settings, in a table
+TASKS_BEFORE = {  # tasks of costs alone, which are recipe=none now -> the task whose network they were of
+    "profile": "cls",
+    "seg_profile": "seg",
+    "clip_profile": "clip",
+    "retrieval_profile": "retrieval",
+    "sequence_profile": "sequence",
+    "skeleton_profile": "skeleton",
+}
 PARTS = ("config", "metrics", "cost", "provenance")
 
 
@@ -32,8 +40,19 @@ def load(results: Path) -> Loaded:
     with without_collection():
         found, damaged = records.read(results)
     wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
-    good = [r for r in found if f"{r['key']}.json" not in wrong]
+    good = [renamed(r) for r in found if f"{r['key']}.json" not in wrong]
     return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
+
+
+def renamed(record: Record) -> Record:
+    """The record with its task's present name; those that only had costs measured say so."""
+    task = TASKS_BEFORE.get(record["cell"]["task"])
+    if task is None:
+        return record
+    config = record.get("config") or {}
+    parts: Record = {"task": {"name": task}, "recipe": {"trains": False}}
+    changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
+    return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, **changed}}
 
 
 @contextmanager
@@ -79,6 +98,30 @@ def number(record: Record, *path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if math.isfinite(value) else None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings by dotted name, in their order."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def images(record: Record, split: str) -> float | None:
+    """How many inputs a split has: as counted while running, else as the settings limit it."""
+    counted = number(record, "provenance", "images", split)
+    return number(record, "config", "data", split) if counted is None else counted
+
+
+def micro_batch(record: Record) -> float | None:
+    """How many images batch norm saw at a time where it saw fewer than the batch, else None."""
+    size = number(record, "provenance", "micro_batch") or number(record, "config", "hardware", "micro_batch")
+    batch = number(record, "config", "recipe", "batch_size")
+    if size is None or (batch is not None and size >= batch):
+        return None
+    return None if at(record, "provenance", "batch_norm") is False else size
 
 
 def distinct(found: Iterable[Record], *path: str) -> list[str]:
