@@ -94,8 +94,14 @@ def test_every_mechanism_survives_conversion_and_copies(name: str) -> None:
 @pytest.mark.parametrize(
     ("site", "said"),
     [
-        ("layer1.0.bn2", "running_mean of a BatchNorm2d with SE attached: folding the BatchNorm2d into another"),
-        ("layer1.0.conv2", "weight of a Conv2d with SE attached: folding the Conv2d into another layer would"),
+        (
+            "layer1.0.bn2",
+            "running_mean of a BatchNorm2d with SE attached: folding the BatchNorm2d into another",
+        ),
+        (
+            "layer1.0.conv2",
+            "weight of a Conv2d with SE attached: folding the Conv2d into another layer would",
+        ),
     ],
 )
 def test_folding_a_layer_with_attention_is_refused(site: str, said: str) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
-
 from itertools import chain
+from typing import ParamSpec
 
 import torch
 from torch import Tensor, nn
