@@ -59,6 +59,15 @@ def dry_run(
         ) from error
 
 
+def runs(model: nn.Module, image: Shape) -> bool:
+    """Whether the network runs on an input of that shape."""
+    try:
+        dry_run(model, [], image)
+    except (UserError, Impossible):
+        return False
+    return True
+
+
 def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters()), torch.get_default_dtype())
 

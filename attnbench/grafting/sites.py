@@ -15,6 +15,7 @@ from attnbench.grafting.layouts import Reading, read
 from attnbench.mechanisms.base import Place
 
 COUNTED = re.compile(r"([A-Za-z_]*)-(\d+)")  # -1, layer-2: counted from the end among numbered siblings
+REORDERS = ("Unroll",)  # classes of modules that leave tokens in another order (Hiera)
 KINDS = {2: "vector", 5: "clip"}  # of what arrives, by its number of axes
 
 
@@ -54,6 +55,7 @@ def observe(
         here = Reading(Layout.BCHW, arrives[1], (1, 1)) if vector else read(name, arrives, site, image, run)
         keeps = how == "instead" and len(arrives) == len(leaves) > 2
         counts = read(name, leaves, site, image, run).size if keeps else here.size
+        _check_order(model, name, here.layout)
         module = inside(model.get_submodule(name))
         stage = stages.setdefault(counts, len(stages))
         replaces, more = module if how == "instead" else None, getattr(module, "place", {})
@@ -61,6 +63,13 @@ def observe(
         kind = "skeleton" if site.layout == Layout.BTJC else KINDS.get(len(arrives), "map")
         spots.append(Spot(how, name, module, place, kind, here.layout, run.entrance))
     return [replace(spot, place=replace(spot.place, stages=len(stages))) for spot in spots]
+
+
+def _check_order(model: nn.Module, name: str, layout: Layout) -> None:
+    """Raise `UserError` where tokens are not in the order of the image's rows."""
+    shuffles = (n for n, m in model.named_modules() if type(m).__name__ in REORDERS)
+    if layout == Layout.BNC and (module := next(shuffles, None)):
+        raise UserError(f"{name}: tokens are out of the image's order there ('{module}' reorders them)")
 
 
 # Patterns

@@ -23,6 +23,7 @@ from attnbench.grafting.calls import Calls
 from attnbench.grafting.graft import mechanisms
 from attnbench.tasks import Task
 from attnbench.training.distributed import Group
+from attnbench.training.gradients import FIRST, Gradients
 from attnbench.training.optim import autocast, average, mixing, optimizer, schedule
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
@@ -51,6 +52,7 @@ class Training:
         self.calls: Calls | None = Calls(network)
         self.forward = group.wrap(network, self.device)
         self.running = group.follow(network)
+        self.gradients = Gradients(network)
         self.compiled = config.hardware.compile
         if self.compiled:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
@@ -78,6 +80,8 @@ class Training:
             self.calls.open()
         self._accumulate(images, targets)
         self._check_calls()
+        if self.step < FIRST or self.step % CHECK_EVERY == 0:
+            self.gradients.look()
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -143,6 +147,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
+            "dead": self.gradients.dead,
             **self.random(),
         }
 
@@ -154,6 +159,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
+        self.gradients.restore(state["dead"])
         self.set_random(state)
 
     def random(self) -> dict[str, Any]:

@@ -96,11 +96,11 @@ def test_every_mechanism_survives_conversion_and_copies(name: str) -> None:
     [
         (
             "layer1.0.bn2",
-            "running_mean of a BatchNorm2d with SE attached: folding the BatchNorm2d into another",
+            "running_mean of a BatchNorm2d with SE attached: folding the BatchNorm2d into",
         ),
         (
             "layer1.0.conv2",
-            "weight of a Conv2d with SE attached: folding the Conv2d into another layer would",
+            "weight of a Conv2d with SE attached: folding the Conv2d into another layer",
         ),
     ],
 )
@@ -171,5 +171,5 @@ def test_compiled_networks_note_their_calls_and_compile_once() -> None:
     calls.open()
     first = compiled(images())
     calls.check("in the compiled pass")
-    assert torch.equal(compiled(images()), first)
+    assert torch.equal(compiled(images()), first)  # closing the calls would compile again
     assert counter.frame_count == 1
