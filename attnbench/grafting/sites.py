@@ -51,6 +51,8 @@ def observe(
     spots = []
     for name, (arrives, leaves) in run.shapes.items():
         how = next(how for how, other in named if other == name)
+        if how == "instead" and site.layout in (Layout.BHWC, Layout.BNC):
+            raise UserError(f"{name}: a module can be replaced in layout BCHW only, not in {site.layout}")
         vector = how == "instead" and len(arrives) == 2
         here = Reading(Layout.BCHW, arrives[1], (1, 1)) if vector else read(name, arrives, site, image, run)
         keeps = how == "instead" and len(arrives) == len(leaves) > 2
