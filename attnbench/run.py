@@ -185,7 +185,7 @@ def _measure(
     measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
     last = final(measured.curve[-1], "val", config.recipe.precision)
     # The test split is read here, once, and never before the last epoch.
-    measured.dead_parameters = training.gradients.dead
+    measured.dead_parameters = training.watched.dead
     measured.took("train")
     row = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop).row("test")
     measured.took("test")

@@ -20,15 +20,14 @@ from attnbench.config.schema import Config, Precision
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.errors import UserError
-from attnbench.grafting.calls import Calls
 from attnbench.grafting.graft import mechanisms
 from attnbench.tasks import Task
 from attnbench.training.averaging import average
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, Evaluation, Stopped, evaluate, formatted
-from attnbench.training.gradients import FIRST, Gradients
 from attnbench.training.mixing import mixing
 from attnbench.training.optim import Schedule, autocast, optimizer
+from attnbench.training.watched import Watched
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
@@ -46,12 +45,10 @@ class Training:
         self.device = next(network.parameters()).device
         self.network = network
         self.mechanisms = mechanisms(network)
-        self.calls: Calls | None = Calls(network)
+        self.watched = Watched(network, config.hardware.compile)
         self.forward = group.wrap(network, self.device)
         self.running = group.follow(network)
-        self.gradients = Gradients(network)
-        self.compiled = config.hardware.compile
-        if self.compiled:
+        if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
         self.schedule = Schedule(self.optimizer, self.recipe, steps)
@@ -73,12 +70,9 @@ class Training:
             images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
         self.schedule.step_update(self.epoch * self.steps + self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.calls is not None:
-            self.calls.open()
+        self.watched.begin()
         self._accumulate(images, targets)
-        self._check_calls()
-        if self.step < FIRST or self.step % CHECK_EVERY == 0:
-            self.gradients.look()
+        self.watched.end(self.step)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -119,14 +113,6 @@ class Training:
             terms = [term for m in self.mechanisms if (term := m.loss(targets)) is not None]
         return loss, terms
 
-    def _check_calls(self) -> None:
-        """Raise `NotCalled` where the first step has not reached every mechanism."""
-        if self.calls is not None:
-            calls, self.calls = self.calls, None
-            if not self.compiled:  # which without its hooks would be compiled again
-                calls.close()
-            calls.check("in the first training step")
-
     def _look(self) -> None:
         if not math.isfinite(float(self.loss_sum)):
             where = f"epoch {self.epoch + 1}, step {self.step} of {self.steps}"
@@ -153,7 +139,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
-            "dead": self.gradients.dead,
+            "dead": self.watched.dead,
             **self.random(),
         }
 
@@ -165,7 +151,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
-        self.gradients.restore(state["dead"])
+        self.watched.restore(state["dead"])
         self.set_random(state)
 
     def random(self) -> dict[str, Any]:
