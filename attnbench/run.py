@@ -16,12 +16,13 @@ from attnbench import cost, data, records, tasks, tracking
 from attnbench.backbones._own import own_attention
 from attnbench.cell import Cell, fingerprint
 from attnbench.config.schema import Config, Hardware, Track
+from attnbench.data import contents
 from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.grafting.dry_run import runs
 from attnbench.records import Busy, locked
-from attnbench.training import distributed, micro_batch
+from attnbench.training import distributed, micro_batch, weights
 from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
@@ -168,6 +169,7 @@ def _measure(
     if group.any(watcher.stop(), device):
         raise Stopped
     measured.checksum = dataset.checksum
+    contents.check(config, dataset.checksum)
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
@@ -176,7 +178,9 @@ def _measure(
     if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
         watcher.note(slow)
     training = Training(network, task, config, steps, group)
-    checkpoint = Checkpoint(folder / records.CHECKPOINT, config.hardware.checkpoint_s, group)
+    checkpoint = Checkpoint(
+        folder / records.CHECKPOINT, config.hardware.checkpoint_s, group, dataset.checksum
+    )
 
     def told(row: dict[str, float]) -> None:
         measured.curve.append(row)
@@ -191,6 +195,8 @@ def _measure(
     measured.took("test")
     test = final(row, "test", config.recipe.precision)
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
+    if config.keep and group.first:
+        weights.keep(training.evaluated, folder / records.WEIGHTS, cell.key)
 
 
 _last: dict[str, Dataset] = {}  # the set that the cell before used: many cells share one
