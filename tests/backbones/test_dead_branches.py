@@ -12,6 +12,7 @@ from attnbench import backbones
 from attnbench.config.schema import Config, names
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft
+from attnbench.grafting.sites import match
 from attnbench.mechanisms import entries
 from attnbench.sweep.experiment import cell
 from attnbench.training.watched import Watched
@@ -135,10 +136,9 @@ def test_sites_behind_norms_that_start_at_zero_are_marked() -> None:
     for name in FAMILIES:
         config = backbone(name)
         model = built(name, "zero")
-        zero = {n for n, p in model.named_parameters() if n.endswith("weight") and p.ndim == 1 and not p.any()}
+        weights = {name: p for name, p in model.named_parameters() if name.endswith("weight")}
+        zero = {name.removesuffix(".weight") for name, p in weights.items() if p.ndim == 1 and not p.any()}
+        zero |= {name.removesuffix(".bn") for name in zero}
         for site, where in config.sites.items():
-            from attnbench.grafting.sites import match
-
-            after = {m for pattern in where.after for m in match(model, pattern)}
-            follows = any(n.removesuffix(".weight") in after or n.removesuffix(".bn.weight") in after for n in zero)
-            assert follows == where.after_zero, (name, site)
+            after = {module for pattern in where.after for module in match(model, pattern)}
+            assert bool(zero & after) == where.after_zero, (name, site)
