@@ -5,10 +5,13 @@ has 1x1 convolutions. Its logits are a mean over places of functions of small wi
 Bethge, "Approximating CNNs with Bag-of-local-Features models works surprisingly well on ImageNet", ICLR 2019.
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 
-from attnbench.backbones import stage_info
-from attnbench.backbones.cifar_resnet import Block, CifarResNet
+from attnbench.backbones import cifar_resnet, stage_info
+from attnbench.backbones._sizes import Size
+from attnbench.backbones.cifar_resnet import WIDTHS, Block, CifarResNet
 from attnbench.errors import UserError
 
 
@@ -22,18 +25,18 @@ class KernelBlock(Block):
 
 
 class PatchResNet(CifarResNet):
-    """Convolution, three stages of n blocks, global mean, linear layer; the last stage sees no further."""
+    """Convolution, three stages of blocks, global mean, linear layer; the last stage sees no further."""
 
-    def __init__(self, classes: int, channels: int, blocks: int, kernel: int, width: int) -> None:
-        super().__init__(classes, channels, blocks)
-        widths = (width, 2 * width, 4 * width)
-        self.conv1 = nn.Conv2d(channels, width, kernel, 1, kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, widths[0], blocks, 1, kernel)
-        self.layer2 = _stage(width, widths[1], blocks, 2, kernel)
-        self.layer3 = _stage(widths[1], widths[2], blocks, 1, 1)
-        self.fc = nn.Linear(widths[2], classes) if classes else nn.Identity()
-        self.feature_info = stage_info(widths, (1, 2, 2))
+    def __init__(
+        self, classes: int, channels: int, blocks: Sequence[int], widths: Sequence[int], kernel: int
+    ) -> None:
+        super().__init__(classes, channels, blocks, widths)
+        first, second, third = widths
+        self.conv1 = nn.Conv2d(channels, first, kernel, 1, kernel // 2, bias=False)
+        self.layer1 = _stage(first, first, blocks[0], 1, kernel)
+        self.layer2 = _stage(first, second, blocks[1], 2, kernel)
+        self.layer3 = _stage(second, third, blocks[2], 1, 1)
+        self.feature_info = stage_info((first, second, third), (1, 2, 2))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -44,11 +47,26 @@ def _stage(inputs: int, channels: int, blocks: int, stride: int, kernel: int) ->
     return nn.Sequential(first, *(KernelBlock(channels, channels, 1, kernel) for _ in range(blocks - 1)))
 
 
-def build(classes: int, channels: int, depth: int, kernel: int = 3, width: int = 16) -> PatchResNet:
-    """The network of that many layers, 6n + 2; raises `UserError` for other depths and even kernels."""
-    blocks, rest = divmod(depth - 2, 6)
-    if blocks < 1 or rest:
-        raise UserError(f"depth={depth}: this network has 6n + 2 layers (8, 14, 20, ...)")
-    if kernel < 1 or kernel % 2 == 0 or width < 1:
-        raise UserError(f"kernel={kernel}, width={width}: an odd kernel and at least one channel are needed")
-    return PatchResNet(classes, channels, blocks, kernel, width)
+def build(
+    classes: int,
+    channels: int,
+    depth: int,
+    kernel: int = 3,
+    widths: Sequence[int] = WIDTHS,
+    blocks: Sequence[int] | None = None,
+) -> PatchResNet:
+    """The network of that many layers, as `cifar_resnet.build` has it, with kernels of that side.
+
+    Raises `UserError` for other depths and for even kernels.
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise UserError(f"kernel={kernel}: this network needs an odd side")
+    found = size(depth, kernel, widths, blocks)
+    return PatchResNet(classes, channels, found.depth["blocks"], found.width["widths"], kernel)
+
+
+def size(
+    depth: int, kernel: int = 3, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] | None = None
+) -> Size:
+    """The arguments that make it wider or deeper."""
+    return cifar_resnet.size(depth, widths, blocks)
