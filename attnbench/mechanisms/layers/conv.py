@@ -95,9 +95,21 @@ class Kernels(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"], shares: Float[Tensor, "b k"]) -> Float[Tensor, "b d i j"]:
         """All images in one grouped convolution, the images taking the part of groups."""
+        if torch.compiler.is_exporting():
+            return self.each_mixed(x, shares)
         b, c, h, w = x.shape
         outputs, *rest = self.shape
         weight = (shares @ self.weight).view(b * outputs, *rest)
         bias = None if self.bias is None else (shares @ self.bias).flatten()
         settings = self.stride, self.padding, self.dilation, b * self.groups
         return F.conv2d(x.reshape(1, b * c, h, w), weight, bias, *settings).unflatten(1, (b, outputs))[0]
+
+    def each_mixed(
+        self, x: Float[Tensor, "b c h w"], shares: Float[Tensor, "b k"]
+    ) -> Float[Tensor, "b d i j"]:
+        """The same as a mixture of outputs: in an exported graph a batch of any size cannot be groups."""
+        settings = self.stride, self.padding, self.dilation, self.groups
+        biases = [None] * len(self.weight) if self.bias is None else self.bias.unbind()
+        kernels = zip(self.weight.unbind(), biases)
+        parts = [F.conv2d(x, kernel.view(self.shape), bias, *settings) for kernel, bias in kernels]
+        return weighted_sum(parts, shares[:, :, None, None, None])
