@@ -8,9 +8,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from attnbench import identity, mechanisms
+from attnbench import data, identity, mechanisms, tasks
 from attnbench.config.schema import Config, Layout
-from attnbench.data import READERS
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
 NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request")
@@ -74,7 +73,7 @@ class Cell:
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if not self.config.task.trains else (*NOT_COMPARED, "cost")
+        apart = NOT_COMPARED if not self.config.recipe.trains else (*NOT_COMPARED, "cost")
         shared = {k: v for k, v in self.code.items() if k != "grafting"}
         return fingerprint({"code": shared, **{k: v for k, v in self._identity.items() if k not in apart}})
 
@@ -87,8 +86,9 @@ class Cell:
     def code(self) -> Mapping[str, str]:
         """Digests of the code that it runs, by part."""
         config = self.config
-        reader = config.data.source or config.data.name
-        parts = dict(code(config.task.name, reader, config.backbone.source, config.task.trains))
+        task = tasks.find(config.task.source or config.task.name)
+        reader = data.entry(config.data, config.task.name) if config.recipe.trains else None
+        parts = code(task.place.path, task.cls, config.backbone.source, reader)
         return parts if self.mechanism == "none" else {**parts, "grafting": grafting_digest()}
 
     @cached_property
@@ -137,7 +137,8 @@ class Cell:
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
         config = asdict(self.config)
-        config["data"].pop("root")
+        for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
+            config["data"].pop(name)
         return {
             "key": self.key,
             "status": status,
@@ -213,18 +214,20 @@ def mechanism_digest(name: str) -> str:
 
 
 @cache
-def code(task: str, reader: str, backbone: str, trains: bool) -> Mapping[str, str]:
-    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost."""
+def code(task: Path, cls: str, backbone: str, reader: tuple[Path, str] | None) -> Mapping[str, str]:
+    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost.
+
+    `task` and `reader` are files and what is meant in them; without a reader nothing is trained.
+    """
     place = identity.PACKAGE
     builder = next(p for p in (place / "backbones").glob(f"*{backbone}.py") if p.stem.strip("_") == backbone)
     digests = {
         "base": _part("base of mechanisms", place / "mechanisms" / "base.py", "Mechanism"),
         "backbone": _part(f"backbone {backbone}", builder, "build"),
-        "task": _part(f"task {task}", place / "tasks" / f"{task}.py", "Task"),
+        "task": _part(f"task {task.stem}", task, cls),
     }
-    if trains:
-        file = place.joinpath("data", *READERS[reader][task].split(".")).with_suffix(".py")
-        digests["data"] = _part(f"data {reader} for {task}", file, "build")
+    if reader is not None:
+        digests["data"] = _part(f"data {reader[0].stem}", *reader)
         loop = _part("training", place / "training" / "loop.py", "Training", "train", "evaluate")
         group = _part("training on processes", place / "training" / "distributed.py", "Group", "joined")
         return {**digests, "training": loop, "processes": group}

@@ -151,7 +151,7 @@ def _measure(
     if measured.micro_batch is not None:
         config = replace(config, hardware=replace(config.hardware, micro_batch=measured.micro_batch))
     task = tasks.load(config)
-    dataset = _dataset(config, device) if config.task.trains else None  # what is missing is missed at once
+    dataset = _dataset(config, device) if config.recipe.trains else None  # what is missing is missed at once
     measured.took("data")
     network = build(cell, task).to(device)
     measured.took("build")

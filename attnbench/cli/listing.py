@@ -7,7 +7,7 @@ import yaml
 
 from attnbench import mechanisms
 from attnbench.config import files
-from attnbench.config.schema import folder, names
+from attnbench.config.schema import file, names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
 
@@ -65,8 +65,7 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             raise unknown(group, name, known)
         width = max(map(len, known))
         for each in [name] if name else known:
-            file = folder("conf") / group / f"{each}.yaml"
-            yield f"  {each:<{width}}  {_comment(file)}".rstrip()
+            yield f"  {each:<{width}}  {_comment(file(group, each))}".rstrip()
             if name:
                 text = yaml.safe_dump(files.read(group, each), sort_keys=False)
                 yield from (f"    {line}" for line in text.splitlines())
@@ -74,10 +73,10 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
     return listed
 
 
-def _comment(file: Path) -> str:
+def _comment(path: Path) -> str:
     """The comment on top of a file, as one line."""
     comments = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         comments.append(line.lstrip("# ").strip())

@@ -5,12 +5,12 @@ from typing import Any
 
 import yaml
 
-from attnbench.config.schema import folder
+from attnbench.config.schema import file
 
 
 def read(group: str, name: str) -> dict[str, Any]:
     """The file's content with the shared parts that its defaults name."""
-    content = yaml.safe_load((folder("conf") / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    content = yaml.safe_load(file(group, name).read_text(encoding="utf-8")) or {}
     whole: dict[str, Any] = {}
     for part in content.pop("defaults", []):
         if isinstance(part, dict):  # a choice made in another group

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from attnbench import data, mechanisms
+from attnbench.config import sources
 from attnbench.config.rules import check_own, check_shared, validate
 from attnbench.config.schema import GROUPS, Config, choices, folder
 from attnbench.errors import UserError, near, unknown
@@ -232,9 +233,15 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:
 @cache
 def _compose(*arguments: str) -> DictConfig:
     try:
-        return hydra_compose("config", list(arguments))
+        return hydra_compose("config", [*arguments, *_searched()])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_reason(error)) from None
+
+
+def _searched() -> list[str]:
+    """Hydra's word for the users' folders, where there are any."""
+    found = ",".join(f"'file://{folder.absolute()}'" for folder in sources.folders())
+    return [f"hydra.searchpath=[{found}]"] if found else []
 
 
 def _reason(error: Exception) -> str:

@@ -4,15 +4,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from attnbench import tasks
 from attnbench.config import files
-from attnbench.config.schema import Task, names
+from attnbench.config.schema import Config, names
 from attnbench.errors import UserError, unknown
-
-WORDS: dict[str, tuple[str, ...]] = {  # of tasks' options
-    "decoder": ("fcn", "psp", "aspp", "unet"),
-    "head": ("mean", "lstm"),
-}
-STRIDES = (8, 16, 32)
 
 
 def check_types(given: Mapping[str, Any], defaults: Mapping[str, Any], setting: str, whose: str) -> None:
@@ -67,56 +62,11 @@ def of_task(name: str) -> Mapping[str, Any]:
     return files.read("task", name).get("options", {})
 
 
-def check_task(task: Task, classes: int) -> None:
+def check_task(config: Config) -> None:
     """Raise `UserError` for the first of the task's options that cannot be meant."""
-    known = of_task(task.name)
+    task, known = config.task, of_task(config.task.name)
     check_types(task.options, known, "task.options", f"task {task.name} (task.options)")
-    chosen = {**known, **task.options}
-    for name, words in WORDS.items():
-        if name in chosen and chosen[name] not in words:
-            raise unknown(f"{name} (task.options.{name})", chosen[name], words)
-    if "decoder" in chosen:
-        _check_network(chosen)
-        _check_loss(chosen, classes)
-        _check_windows(chosen)
-
-
-def _check_network(chosen: Mapping[str, Any]) -> None:
-    """Of the network for segmentation."""
-    if chosen["output_stride"] not in STRIDES:
-        raise UserError(f"task.options.output_stride={chosen['output_stride']}: 8, 16 or 32")
-    if not 0 <= chosen["dropout"] < 1:
-        raise UserError(f"task.options.dropout={chosen['dropout']}: at least 0 and below 1")
-    if not chosen["auxiliary"] >= 0:
-        raise UserError(f"task.options.auxiliary={chosen['auxiliary']}: must be 0 or more")
-
-
-def _check_loss(chosen: Mapping[str, Any], classes: int) -> None:
-    """Of the loss of segmentation."""
-    if not 0 < chosen["ohem_threshold"] <= 1:
-        raise UserError(f"task.options.ohem_threshold={chosen['ohem_threshold']}: above 0, at most 1")
-    weights = chosen["class_weights"]
-    if weights is None:
-        return
-    fits = like(weights, [1.0]) and len(weights) == classes
-    if not fits or min(weights) < 0 or max(weights) == 0:
-        raise UserError(
-            f"task.options.class_weights={weights}: {classes} numbers, one a class, "
-            "none below 0 and not all 0"
-        )
-
-
-def _check_windows(chosen: Mapping[str, Any]) -> None:
-    """Of the evaluation of segmentation."""
-    crop, stride = (pair(name, chosen[name]) for name in ("crop", "stride"))
-    if stride is not None and crop is None:
-        raise UserError("task.options.stride is set without task.options.crop, the window's size")
-    if stride is not None and crop is not None and (stride[0] > crop[0] or stride[1] > crop[1]):
-        raise UserError(f"task.options.stride={stride}: above crop={crop}, so that pixels would be left out")
-    if not chosen["scales"] or min(chosen["scales"]) <= 0:
-        raise UserError(
-            f"task.options.scales={chosen['scales']}: a list of numbers above 0, such as [0.75, 1.0, 1.25]"
-        )
+    tasks.check_options(config, {**known, **task.options})
 
 
 def pair(name: str, value: Any) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import mechanisms
+from attnbench.config import sources
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -16,9 +17,29 @@ def folder(name: str) -> Path:
     return next((p for p in (PACKAGE / name, PACKAGE.parent / name) if p.is_dir()), PACKAGE / name)
 
 
+def roots() -> list[Path]:
+    """Where groups of settings lie: the package's `conf` and the users' folders."""
+    return [folder("conf"), *sources.folders()]
+
+
 def names(group: str) -> list[str]:
     """What can be chosen in a group of `conf/`; files that start with an underscore are shared parts."""
-    return sorted(p.stem for p in (folder("conf") / group).glob("[!_]*.yaml"))
+    return sorted({p.stem for root in roots() for p in (root / group).glob("[!_]*.yaml")})
+
+
+def file(group: str, name: str) -> Path:
+    """The file of one choice of a group."""
+    found = (root / group / f"{name}.yaml" for root in roots())
+    return next((path for path in found if path.is_file()), folder("conf") / group / f"{name}.yaml")
+
+
+class Anything:
+    """Equal to every value: the neutral value of facts, which are never part of what a cell is."""
+
+    __hash__ = None  # type: ignore[assignment]  # what equals everything has no hash
+
+    def __eq__(self, other: object) -> bool:
+        return True
 
 
 class Layout(StrEnum):
@@ -78,12 +99,35 @@ class Backbone:
     sites: dict[str, Site] = field(default_factory=dict)
 
 
+class Origin(StrEnum):
+    """How a data set comes to be there."""
+
+    folder = "folder"  # in data.root
+    fetched = "fetched"  # in data.root, where data.download=true can put it
+    generated = "generated"  # made on the fly, without a folder
+
+
+@dataclass
+class Served:
+    """What a data set has for one task."""
+
+    classes: int | None = None
+    frames: int | None = None
+    joints: int | None = None
+    length: int | None = None
+    mirrors: bool = True  # false: the mirror image of an input has another target
+
+
 @dataclass
 class Data:
     """A data set: where it lies, how much of it, and what its images are like."""
 
     name: str = "???"
-    source: str | None = None  # the file under attnbench/data that reads it; null: the one of that name
+    # What reads it: a file under attnbench/data/readers, FILE.py or MODULE:NAME; null: the file of that name.
+    source: str | None = None
+    origin: Origin = field(default=Origin.folder, metadata={"neutral": Anything()})
+    # The tasks that it serves, each with what settings below have for it where they are null (classes: 0).
+    tasks: dict[str, Served] = field(default_factory=dict, metadata={"neutral": Anything()})
     root: str | None = None  # folder that holds the set
     download: bool = False  # let torchvision fetch what is missing
     size: int = 32  # height of the images that the network sees, px
@@ -170,6 +214,7 @@ class Recipe:
     precision: Precision = Precision.fp32
     clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
     evaluate_every: int = 1  # epochs between evaluations on the validation split
+    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
@@ -177,11 +222,12 @@ class Task:
     """What the network is asked to do."""
 
     name: str = "???"
+    # The code: a file under attnbench/tasks, FILE.py or MODULE:NAME; null: the file of that name.
+    source: str | None = field(default=None, metadata={"neutral": None})
     options: dict[str, Any] = field(default_factory=dict)
     # Places in what the task builds around the backbone, such as its head: patterns from the network's top.
     sites: dict[str, Site] = field(default_factory=dict, metadata={"neutral": {}})
     encoder: str = field(default="", metadata={"neutral": ""})  # the backbone's name in that network
-    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass

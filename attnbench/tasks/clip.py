@@ -5,17 +5,25 @@ from torch import nn
 from attnbench.config import options
 from attnbench.config.schema import Config
 from attnbench.tasks import cls
+from attnbench.tasks._card import CLASSIFICATION, Card
 from attnbench.tasks._clips import Clips
 
 
 class Task(cls.Task):
     """Cross-entropy on a head over the frames' maps; `options.head` is the control: mean or lstm."""
 
+    card = Card(
+        metrics=CLASSIFICATION,
+        reads="clips",
+        chance="classes",
+        choices={"head": ("mean", "lstm")},
+        stated=("head",),
+    )
     retrieves = False
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        options.check_task(config.task, config.data.classes)
+        options.check_task(config)
         self.head = config.task.options.get("head", "mean")
         frames = config.data.frames or 1
         self.shape = (frames, *config.data.image)

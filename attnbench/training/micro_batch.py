@@ -25,7 +25,7 @@ def try_smaller(
     """Whether another try, from the start and in smaller micro-batches, may fit into memory."""
     size = measured.micro_batch or config.hardware.micro_batch or config.recipe.batch_size
     size = -(-size // 2)
-    if measured.cost is None or not config.task.trains or not alone or size < SMALLEST:
+    if measured.cost is None or not config.recipe.trains or not alone or size < SMALLEST:
         return False
     measured.micro_batch, measured.traceback = size, None
     forget(folder)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from attnbench import mechanisms
+from attnbench import mechanisms, tasks
 from attnbench.config import files
 from attnbench.config import load as compose
-from attnbench.config.options import WORDS, check_types, like
+from attnbench.config.options import check_types, like
 from attnbench.config.schema import names
 from attnbench.errors import UserError
 
@@ -114,4 +114,6 @@ def test_the_words_are_those_that_the_networks_know():
     from attnbench.tasks._clips import HEADS
     from attnbench.tasks.segmentation.network import DECODERS
 
-    assert set(WORDS["decoder"]) == set(DECODERS) and set(WORDS["head"]) == set(HEADS)
+    cards = tasks.cards()
+    assert set(cards["seg"].choices["decoder"]) == set(DECODERS)
+    assert set(cards["clip"].choices["head"]) == set(cards["retrieval"].choices["head"]) == set(HEADS)

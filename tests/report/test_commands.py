@@ -178,9 +178,9 @@ def test_data_that_are_read_from_a_folder_need_it_and_records_elsewhere_are_name
 
 def test_costs_need_no_data(tmp_path: Path) -> None:
     put(tmp_path, json.loads(json.dumps(record(experiment.cell(["backbone=resnet20"])), default=str)))
-    words = ["task=seg_profile", "data=camvid", "backbone=resnet18", f"results={tmp_path}"]
+    words = ["task=seg", "recipe=none", "data=camvid", "backbone=resnet18", f"results={tmp_path}"]
     told = "\n".join(compare(words, compose.unchecked))
-    assert "task=seg_profile" in told and "data.root" not in told
+    assert "task=seg" in told and "recipe=none" in told and "data.root" not in told
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ ARGUMENTS = [
     ["task=seg", "attn=afnb", "site=head", "seed=2"],
     ["backbone=resnet20", "backbone.name=${recipe.name}", "recipe=short", "results=${seed}", "seed=3"],
     ["recipe.epochs=4", "task=seg_unet", "attn=scse", "attn.reduction=4", "++backbone.args.drop_rate=0.1"],
-    ["task=seg_unet_profile", "recipe=none", "recipe.batch_size=2", "attn=se", "++attn.reduction=4"],
+    ["task=seg_unet", "recipe=none", "recipe.batch_size=2", "attn=se", "++attn.reduction=4"],
 ]
 
 

@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from attnbench import backbones, mechanisms
-from attnbench.config.schema import Backbone, Config, Task, folder
+from attnbench import mechanisms, tasks
+from attnbench.config.schema import Backbone, Config, Data, Task, folder
 from attnbench.cost.counting.count import watched
 from attnbench.cost.counting.operator import Call
 from attnbench.cost.parameters import parameters
@@ -62,14 +62,16 @@ def _built(
     image: tuple[int, int, int],
 ) -> nn.Module:
     """The network, on the meta device."""
-    config = Config(task=read("task", task, Task), backbone=read_backbone(backbone))
+    channels, height, width = image
+    data = Data(channels=channels, size=height, width=width, classes=classes)
+    config = Config(task=read("task", task, Task), data=data, backbone=read_backbone(backbone))
     config.backbone.stem = stem
     words = variant.split()
     for word in words:
         config.backbone.args |= SETTINGS.get(word, ({}, {}))[0]
         config.task.options |= SETTINGS.get(word, ({}, {}))[1]
     with torch.device("meta"):
-        model = _plain(config, classes, image)
+        model = tasks.load(config).network()
         for word in words:
             VARIANTS.get(word, _unchanged)(model)
         if attn != "none":
@@ -78,15 +80,6 @@ def _built(
         for word in words:
             AFTERWARDS.get(word, _unchanged)(model)
     return model
-
-
-def _plain(config: Config, classes: int, image: tuple[int, int, int]) -> nn.Module:
-    """The network without attention."""
-    if config.task.name == "cls":
-        return backbones.build(config.backbone, classes, image)
-    from attnbench.tasks import segmentation
-
-    return segmentation.build(config.backbone, classes, image, config.task.options)
 
 
 def read_backbone(name: str) -> Backbone:
