@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.sizes import known
 
 # Row and column frequency (u v) on a 7x7 map, best first, as the authors ranked them on ImageNet.
 RANKED = {
@@ -72,6 +73,8 @@ class Fca(Mechanism):
     def spectrum(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c"]:
         """One cosine coefficient a channel; the averages over small windows are folded into the basis."""
         (h, w), basis = x.shape[2:], self.basis
+        if not known(h, w):
+            x, h, w = F.adaptive_avg_pool2d(x, self.size), self.size, self.size
         down, right = h // self.size, w // self.size
         last = x.is_contiguous(memory_format=torch.channels_last)
         if h % self.size or w % self.size:
