@@ -15,6 +15,8 @@ from attnbench.mechanisms.base import Mechanism, Place
 class Replacement(Mechanism):
     """Stands instead of a convolution and maps as it does; elsewhere, as a 3x3 one that keeps the shape.
 
+    At a site that absorbs them, the norm and the activation behind the convolution go with it.
+
     The second argument of `__init__` is that convolution, of which only the geometry is used.
     """
 
@@ -41,6 +43,7 @@ def like(
     bias: bool = False,
     spread: int = 1,
     strided: bool = True,
+    inputs: int | None = None,
 ) -> nn.Conv2d:
     """A fresh convolution (He et al.'s weights) of the same geometry or, as told, of another.
 
@@ -54,7 +57,7 @@ def like(
         "bias": bias,
     }
     kernel: Any = conv.kernel_size
-    fresh = nn.Conv2d(conv.in_channels, outputs or conv.out_channels, kernel, **settings)
+    fresh = nn.Conv2d(inputs or conv.in_channels, outputs or conv.out_channels, kernel, **settings)
     nn.init.kaiming_normal_(fresh.weight, mode="fan_out")
     return fresh
 
