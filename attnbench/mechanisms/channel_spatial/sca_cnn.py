@@ -115,10 +115,14 @@ class Decoding(SCACNN):
         return self.decoder(unit(x.mean((2, 3))), look, targets)
 
 
-@full_precision
 def unit(v: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
-    """Of length 1."""
-    return v / (v.norm(dim=1, keepdim=True) + GUARD)
+    """v at length 1."""
+    return (v / (length(v) + GUARD)).to(v.dtype)
+
+
+@full_precision
+def length(v: Float[Tensor, "b c"]) -> Float[Tensor, "b 1"]:
+    return v.norm(dim=1, keepdim=True)
 
 
 class Score(nn.Module):
