@@ -142,7 +142,7 @@ def test_a_folder_of_foreign_files_alone_still_names_them(tmp_path: Path) -> Non
 
 def test_a_task_without_a_leaderboard_is_named(tmp_path: Path) -> None:
     report.write(put(tmp_path, *grid(), record("se", 0, 60.0, cell__task="juggling", table="0")))
-    assert "juggling · resnet20" in page(tmp_path, "README")
+    assert "juggling · cifar10 · resnet20 · short" in page(tmp_path, "README")
 
 
 @pytest.mark.parametrize("made", [False, True])
