@@ -122,6 +122,7 @@ def unit(v: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
 
 @full_precision
 def length(v: Float[Tensor, "b c"]) -> Float[Tensor, "b 1"]:
+    """Of each row."""
     return v.norm(dim=1, keepdim=True)
 
 
