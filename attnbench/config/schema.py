@@ -143,6 +143,8 @@ class Data:
     frames: int | None = field(default=None, metadata={"neutral": None})
     joints: int | None = field(default=None, metadata={"neutral": None})
     length: int | None = field(default=None, metadata={"neutral": None})
+    # Names of the frame files of videos, such as img_*.jpg; null: all images, which must be of one kind.
+    pattern: str | None = field(default=None, metadata={"neutral": None})
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
