@@ -315,6 +315,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+    keep: bool = False  # keep the weights of a trained cell, in runs/KEY/weights.safetensors
     request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property
