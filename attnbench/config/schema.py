@@ -73,6 +73,8 @@ class Site:
     instead: list[str] = field(default_factory=list)
     # Where a mechanism's own head stands (`Mechanism.head`), instead of these; those without one go as above.
     head: list[str] = field(default_factory=list, metadata={"neutral": []})
+    # Norms and activations behind what is replaced, for what has its own: identities take their place.
+    absorbs: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
     # Whether it follows norms that start at zero, behind which a mechanism may never receive a gradient.
@@ -80,9 +82,9 @@ class Site:
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        every = (self.after, self.before, self.instead, self.head)
-        after, before, instead, head = ([prefix + p for p in patterns] for patterns in every)
-        return replace(self, after=after, before=before, instead=instead, head=head)
+        names = ("after", "before", "instead", "head", "absorbs")
+        inner: dict[str, Any] = {name: [prefix + p for p in getattr(self, name)] for name in names}
+        return replace(self, **inner)
 
 
 @dataclass
@@ -151,6 +153,8 @@ class Data:
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
+    # Best test accuracy, %, of whatever sees too little of an input at a time to solve it; null: not known
+    bound: float | None = field(default=None, metadata={"neutral": Anything()})
     options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
 
     @property

@@ -144,6 +144,17 @@ def _wrapper(module: nn.Module) -> Attached:
     return AttachedContainer(module) if holds else Attached(module)
 
 
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put the module where another was; what is attached to that one stays."""
+    parent, _, child = name.rpartition(".")
+    holder = inside(model.get_submodule(parent))
+    there = holder._modules[child]
+    if isinstance(there, Attached):
+        there.wrapped = module
+    else:
+        setattr(holder, child, module)
+
+
 # State dicts
 
 

@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from attnbench.config.schema import Layout, Site
 from attnbench.errors import UserError
-from attnbench.grafting.attached import Attached, inside, wrap
+from attnbench.grafting.absorb import absorb, absorbed
+from attnbench.grafting.attached import put, wrap
 from attnbench.grafting.build import Builder, build, builder, random_stream
 from attnbench.grafting.call import Call, Image
 from attnbench.grafting.sites import Spot, observe
@@ -51,13 +52,14 @@ def graft(
     image = image or _image(example)
     if site.head and (own := _head(model, make, options, site, image, seed)) is not None:
         return own
-    spots = observe(model, site, image, example)
+    spots, useless = observe(model, site, image, example), absorbed(model, site)
     for spot in spots:
         _check(spot)
     built = build(make, options, spots, seed)
     for module in dict.fromkeys(built):
         _prepare(module, model)
     _attach(model, spots, built, site, image)
+    absorb(model, useless)
     return list(dict.fromkeys(built))
 
 
@@ -88,7 +90,7 @@ def _head(
         if head is None:
             return None
         _prepare(head, model)
-        _replace(model, spot, head)
+        put(model, spot.name, head)
         found += mechanisms(head)
     return list(dict.fromkeys(found))
 
@@ -156,7 +158,7 @@ def _attach(
     wrappers = wrap(model, [spot.name for spot in spots if spot.how != "instead"])
     for index, (spot, module) in enumerate(zip(spots, built)):
         if spot.how == "instead":
-            _replace(model, spot, module)
+            put(model, spot.name, module)
             continue
         first = module not in built[:index]
         call = Call(spot.layout, site.prefix, spot.place.size, first, spot.place.frames, seen)
@@ -169,14 +171,3 @@ def _watch(entrance: nn.Module, image: tuple[int, ...]) -> Image:
     # Kept, and so pickled, with the module: elsewhere it keeps later hooks from taking this one's number.
     entrance._image_handle = entrance.register_forward_pre_hook(seen.see)  # type: ignore[assignment]
     return seen
-
-
-def _replace(model: nn.Module, spot: Spot, module: nn.Module) -> None:
-    """Put the module where another was; what is attached to that one stays."""
-    parent, _, name = spot.name.rpartition(".")
-    holder = inside(model.get_submodule(parent))
-    there = holder._modules[name]
-    if isinstance(there, Attached):
-        there.wrapped = module
-    else:
-        setattr(holder, name, module)
