@@ -141,6 +141,8 @@ class Data:
     frames: int | None = field(default=None, metadata={"neutral": None})
     joints: int | None = field(default=None, metadata={"neutral": None})
     length: int | None = field(default=None, metadata={"neutral": None})
+    # Names of the frame files of videos, such as img_*.jpg; null: all images, which must be of one kind.
+    pattern: str | None = field(default=None, metadata={"neutral": None})
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
@@ -311,6 +313,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+    keep: bool = False  # keep the weights of a trained cell, in runs/KEY/weights.safetensors
     request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property
