@@ -74,8 +74,10 @@ class StreamedMasks(Masked):
         self.pairs, self.frame, self.workers, self.evaluated = pairs, frame, workers, evaluated
 
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Any]]:
-        steps = loader(Framed(self.pairs, self.frame, plan, self.evaluated), plan, self.workers, self.device)
-        for (images, masks, inner, own), (_, draws) in zip(steps, plan):
+        framed = Framed(self.pairs, self.frame, plan, self.evaluated)
+        for (images, masks, inner, own), (_, draws) in zip(
+            loader(framed, plan, self.workers, self.device, framed.need), plan
+        ):
             images, masks = (part.to(self.device, non_blocking=True) for part in (images, masks))
             images, masks = self.joint(images, masks, inner.numpy(), draws, plan.augment)
             yield images, Masks(masks, inner.numpy(), own) if self.evaluated else masks
@@ -89,6 +91,12 @@ class Framed(Steps):
 
     def __init__(self, pairs: Pairs, frame: Frame, plan: Plan, evaluated: bool) -> None:
         self.pairs, self.frame, self.plan, self.evaluated = pairs, frame, plan, evaluated
+
+    @property
+    def need(self) -> int:
+        """Bytes that a process's part of a batch takes, about."""
+        layers = len(self.frame.fill) + (2 if self.evaluated else 1)
+        return self.plan.share * self.frame.height * self.frame.width * layers
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[Tensor]] | str:
         f = self.frame
@@ -182,7 +190,8 @@ def _arrays(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Tensor]]:
     """All images, masks, inner sizes, and masks at their own size; kept, since a sweep's cells share them."""
     plan = Plan(len(key.pairs), CHUNK)
-    steps = loader(Framed(key.pairs, frame, plan, evaluated), plan, workers, torch.device("cpu"))
-    *parts, own = zip(*steps)
+    framed = Framed(key.pairs, frame, plan, evaluated)
+    *parts, own = zip(*loader(framed, plan, workers, torch.device("cpu"), framed.need))
     images, masks, inner = (torch.cat(part).numpy() for part in parts)
-    return images, masks, inner, list(itertools.chain(*own))
+    # Copies, for those of worker processes keep a file open each.
+    return images, masks, inner, [each.clone() for each in itertools.chain(*own)]
