@@ -148,6 +148,8 @@ class Data:
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
+    # Best test accuracy, %, of whatever sees too little of an input at a time to solve it; null: not known
+    bound: float | None = field(default=None, metadata={"neutral": Anything()})
     options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
 
     @property
