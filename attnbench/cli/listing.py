@@ -7,7 +7,7 @@ import yaml
 
 from attnbench import mechanisms
 from attnbench.config import files
-from attnbench.config.schema import folder, names
+from attnbench.config.files import folder, names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from attnbench.cell import Cell
 from attnbench.config import load as compose
+from attnbench.config.files import folder
 from attnbench.config.rules import check_site
-from attnbench.config.schema import folder
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import form, words
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from attnbench import backbones
-from attnbench.config.schema import Backbone, Site, names
+from attnbench.config.files import names
+from attnbench.config.schema import Backbone, Site
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft, mechanisms, places
 from attnbench.mechanisms.base import Mechanism

@@ -5,8 +5,8 @@ import pytest
 from attnbench import mechanisms
 from attnbench.config import files
 from attnbench.config import load as compose
+from attnbench.config.files import names
 from attnbench.config.options import WORDS, check_types, like
-from attnbench.config.schema import names
 from attnbench.errors import UserError
 
 SEG = [  # options of segmentation, and what is said of them

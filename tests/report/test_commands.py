@@ -12,7 +12,7 @@ import pytest
 
 from attnbench.cell import Cell
 from attnbench.config import load as compose
-from attnbench.config.schema import folder
+from attnbench.config.files import folder
 from attnbench.report.query import commands, settings
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend

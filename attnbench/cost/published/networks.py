@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from attnbench import backbones, mechanisms
-from attnbench.config.schema import Backbone, Config, Task, folder
+from attnbench.config.files import folder
+from attnbench.config.schema import Backbone, Config, Task
 from attnbench.cost.counting.count import watched
 from attnbench.cost.counting.operator import Call
 from attnbench.cost.parameters import parameters

@@ -11,8 +11,9 @@ import yaml
 
 from attnbench import data
 from attnbench.cell import Cell
+from attnbench.config.files import folder
 from attnbench.config.rules import check_shared
-from attnbench.config.schema import Config, choices, folder
+from attnbench.config.schema import Config, choices
 from attnbench.errors import UserError
 from attnbench.records import Record
 from attnbench.report.load import at
