@@ -143,6 +143,7 @@ def _measure(
         measured.cost = _profile(cell, task, network, device)
         measured.took("cost")
     if dataset is None:
+        cost.check(measured.cost or {})
         return
     measured.checksum = dataset.checksum
     torch.manual_seed(config.seed)

@@ -6,12 +6,13 @@ from attnbench.cost.measuring.latency import latency
 from attnbench.cost.measuring.memory import peak_memory
 from attnbench.cost.measuring.throughput import throughput
 from attnbench.cost.parameters import parameters
-from attnbench.cost.profile import profile
+from attnbench.cost.profile import check, profile
 from attnbench.cost.store import Store
 
 __all__ = [
     "COUNTERS",
     "Store",
+    "check",
     "count",
     "latency",
     "parameters",

@@ -1,10 +1,10 @@
 """Counts that are kept, so that nothing is counted twice: a file for each network and version of the code."""
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from attnbench.provenance import versions
 from attnbench.records import write_whole
 
 PACKAGE = Path(__file__).resolve().parent.parent
-COUNTED = ("mechanisms", "backbones", "tasks", "cost", "graft.py", "sites.py")  # code that decides a count
+COUNTED = ("mechanisms", "backbones", "tasks", "cost", "grafting")  # code that decides a count
 Figures = dict[str, Any]
 
 
@@ -46,7 +46,18 @@ class Store:
 @cache
 def code_version() -> str:
     """Fingerprint of the sources that decide a count, and of the packages they stand on."""
-    parts = [PACKAGE / name for name in COUNTED]
-    files = sorted(f for p in parts for f in (p.rglob("*.py") if p.is_dir() else [p]) if f.is_file())
-    digests = {str(f.relative_to(PACKAGE)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-    return fingerprint({"files": digests, "versions": versions()})
+    return fingerprint({"files": digests(PACKAGE, COUNTED), "versions": versions()})
+
+
+def digests(package: Path, parts: Sequence[str]) -> dict[str, str]:
+    """A digest of each Python file of the package's parts, which are folders or files.
+
+    Raises `FileNotFoundError` for a part that does not exist: its changes would go unseen.
+    """
+    if missing := [part for part in parts if not (package / part).exists()]:
+        raise FileNotFoundError(
+            f"{package.name} has no {', '.join(missing)}: counts depend on other code by now"
+        )
+    where = [package / part for part in parts]
+    files = sorted(file for path in where for file in (path.rglob("*.py") if path.is_dir() else [path]))
+    return {str(file.relative_to(package)): sha256(file.read_bytes()).hexdigest() for file in files}

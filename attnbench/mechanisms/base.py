@@ -43,7 +43,16 @@ class Place:
     signal: int = 0  # channels of the gating signal
 
 
-class Mechanism(nn.Module):
+class ForgetsLastPass(nn.Module):
+    """A module whose copies and pickles leave behind what it remembers of its last forward pass."""
+
+    last_pass: ClassVar[tuple[str, ...]] = ()  # attributes that are None where no pass is remembered
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **dict.fromkeys(self.last_pass)}
+
+
+class Mechanism(ForgetsLastPass):
     """An attention mechanism for maps of shape (b, c, h, w): `g` makes the map, `f` applies it.
 
     What else a network may hand over, and expect, is told by attributes:

@@ -1,7 +1,9 @@
 """Counting: hand-counted layers, spellings that must agree, what is refused, totals of whole networks."""
 
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -235,14 +237,99 @@ class Double(torch.autograd.Function):
         return gradient * 2
 
 
-def test_what_has_no_rule_is_named_and_makes_the_figures_null():
-    assert cost.count(Lambda(torch.digamma), (8,)) == {
-        "macs": None,
-        "elementwise": None,
-        "activations": None,
-        "uncounted": ["aten::digamma"],
-    }
-    assert cost.count(Lambda(torch.digamma), (8,), "fvcore")["uncounted"] == ["aten::digamma"]
+@BOTH
+def test_what_has_no_rule_is_named_beside_the_sum_of_the_rest(counter):
+    model = nn.Sequential(nn.Conv2d(8, 6, 3, bias=False), Lambda(torch.digamma), nn.ReLU())
+    macs = 6 * 5 * 3 * 8 * 9
+    figures = {"macs": macs, "elementwise": 90, "activations": 90, "uncounted": ["aten::digamma"]}
+    assert cost.count(model, (8, 7, 5), counter) == figures
+
+
+OUTSIDE = [  # work that torch does not see, and how it got there
+    (lambda x: torch.from_numpy(np.tanh(x.numpy())), "numpy"),
+    (lambda x: torch.from_numpy(np.tanh(np.asarray(x.relu()))), "numpy"),
+    (lambda x: torch.as_tensor(np.tanh(x.detach().cpu())), "numpy"),
+    (lambda x: torch.from_numpy(np.from_dlpack(x) * 2.0), "dlpack"),
+    (lambda x: x * math.fsum(x[0, :, 0, 0].tolist()), "tolist"),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("function, name", OUTSIDE)
+def test_work_outside_torch_is_named(function, name, counter):
+    assert cost.count(Lambda(function), (8, 7, 5), counter)["uncounted"] == [name]
+
+
+@BOTH
+def test_values_read_for_a_decision_are_no_work_outside(counter):
+    model = Lambda(lambda x: x.relu() if x.sum().item() > 0 and max(x.argmax(1)[0, 0].tolist()) < 9 else x)
+    assert cost.count(model, (8, 7, 5), counter)["uncounted"] == []
+
+
+class Packed(nn.Module):
+    """An LSTM on all steps but the last two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(5, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, [x.shape[1] - 2], batch_first=True)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=True)[0]
+
+
+class Pairs(nn.Bilinear):
+    """A bilinear layer of a map with itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x, x)
+
+
+def marked(x: Tensor) -> Tensor:
+    with torch.profiler.record_function("marked"):
+        return x + 1
+
+
+def batches(x: Tensor) -> Tensor:
+    return torch.addbmm(x.new_ones(7, 7), x[0], x[0].mT)
+
+
+KINDS = [  # network, image, multiply-adds, element-wise work: by hand
+    (Packed(), (9, 5), 7 * (16 * 5 + 16 * 4), 7 * (13 * 4 + 2 * 16)),
+    (Pairs(5, 5, 3), (8, 7, 5), 56 * 3 * 5 * 5, 56 * 3),
+    (Lambda(marked), (8, 7, 5), 0, 280),
+    (Lambda(batches), (8, 7, 5), 7 * 7 * 8 * 5, 7 * 7),
+    (Lambda(lambda x: torch.einsum("b...hw,b...hw->b...", x, x)), (8, 7, 5), 280, 0),
+    (Lambda(lambda x: torch.einsum("...i,...j->...ij", x, x)), (8, 7, 5), 0, 280 * 5),
+    (Lambda(lambda x: torch.einsum("bchw,bcxy", x, x)), (8, 7, 5), 8 * 35 * 35, 0),
+    (Lambda(lambda x: torch.einsum("bchw->bc", x)), (8, 7, 5), 0, 280),
+    (Lambda(lambda x: F.interpolate(x, (7, 5), mode="bilinear", antialias=True)), (8, 7, 5), 0, 8 * 13 * 9),
+    (Lambda(lambda x: F.interpolate(x, (4, 3), mode="bilinear", antialias=True)), (1, 8, 6), 0, 14 * 10),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(5, 9)), (5,), 45, 9 + 3 * 45 + 2 * 9),
+    (nn.Conv2d(8, 6, 3, bias=False).half(), (8, 7, 5), 6 * 5 * 3 * 8 * 9, 0),
+    (nn.Linear(5, 9).double(), (5,), 45, 9),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("model, image, macs, elementwise", KINDS, ids=range(len(KINDS)))
+def test_kinds_of_layers_that_need_a_rule_of_their_own(model, image, macs, elementwise, counter):
+    assert counted(model, image, counter) == (macs, elementwise)
+
+
+def test_dynamic_int8_linear_layers_multiply_as_often_as_float_ones():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(5, 9)), {nn.Linear})
+    assert counted(model, (7, 5)) == (7 * 45, 4 * 35 + 2 * 63)  # input measured and rounded; scale and bias
+
+
+def test_the_second_counter_sees_results_that_nothing_uses():
+    def drawn(x: Tensor) -> Tensor:
+        (x @ x.mT).square()  # a log-likelihood that only training asks for
+        return x
+
+    assert counted(drawn) == counted(drawn, counter="fvcore") == (8 * 49 * 5, 8 * 49)
 
 
 @BOTH

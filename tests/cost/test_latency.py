@@ -136,6 +136,9 @@ def test_a_profile_is_a_record_s_cost_part(tmp_path):
     found = cost.profile(model, control, IMAGE, settings, Hardware(), cost.Store(tmp_path, {"name": "a"}))
     counted = cost.count(model, IMAGE)
     assert {k: found[k] for k in counted} == counted
+    second = cost.count(model, IMAGE, "fvcore")
+    assert {k: found[f"{k}_fvcore"] for k in second} == second
+    assert found["unmeasured"] == {}
     assert found["params"] == sum(p.numel() for p in model.parameters())
     assert found["input"] == list(IMAGE)
     assert found["peak_memory_training_bytes"] > found["peak_memory_bytes"] > 0
@@ -153,6 +156,57 @@ def test_what_is_not_asked_for_is_null():
     )
     assert found["macs"] is found["elementwise"] is found["peak_memory_bytes"] is found["latency"] is None
     assert found["params"] > 0
+
+
+class Reading(nn.Module):
+    """A network that runs on some inputs and in some modes, and raises in others."""
+
+    def __init__(self, fails) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.fails = fails
+
+    def forward(self, x):
+        if self.fails(self, x):
+            raise KeyError("no rule\nfor this")
+        return x * self.weight
+
+
+def test_what_cannot_be_measured_is_named_and_costs_nothing_else():
+    settings = Cost(rounds=2, training=True)
+    model = Reading(lambda module, x: module.training)
+    found = cost.profile(model, model, IMAGE, settings, Hardware())
+    reason = "KeyError: 'no rule\\nfor this'"
+    assert found["unmeasured"] == {"memory": reason, "latency_training": reason}
+    assert found["peak_memory_bytes"] is None and found["elementwise"] > 0 and found["latency"]["ratio"] > 0
+    cost.check(found)
+
+
+def test_a_profile_without_any_figure_fails_when_it_is_checked():
+    model = Reading(lambda module, x: True)
+    found = cost.profile(model, model, IMAGE, Cost(), Hardware())
+    assert set(found["unmeasured"]) == {"counts", "counts by fvcore", "memory", "latency"}
+    with pytest.raises(RuntimeError, match="nothing could be measured: counts: KeyError"):
+        cost.check(found)
+
+
+def test_flex_attention_is_measured_but_not_counted():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    class Flex(nn.Module):
+        def forward(self, x):
+            return flex_attention(x, x, x)
+
+    found = cost.profile(Flex(), Flex(), (2, 16, 16), Cost(memory=False, latency=False), Hardware())
+    assert found["macs"] is None and "flex_attention" in found["unmeasured"]["counts"]
+    assert found["macs_fvcore"] is None and found["unmeasured"]["counts by fvcore"]
+
+
+def test_half_precision_networks_are_measured():
+    found = cost.profile(network().bfloat16(), network().bfloat16(), IMAGE, Cost(rounds=2), Hardware())
+    assert (
+        found["unmeasured"] == {} and found["latency"]["ratio"] > 0 and found["macs"] == found["macs_fvcore"]
+    )
 
 
 @pytest.mark.gpu

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.cost.counting.dispatch import Watch, watching
 from attnbench.cost.counting.operator import Work
+from attnbench.cost.counting.readout import like_weights
 from attnbench.errors import UserError
 from attnbench.grafting.clone import copied
 
@@ -18,7 +19,8 @@ def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -
     """Work of `model` on one image of shape (c, h, w), in evaluation mode; the model is left as it was.
 
     Returns `macs`, `elementwise` (see `rules`), `activations` (elements of the results of convolutions and
-    matrix products) and `uncounted`, the operators without a rule: where there are any, the figures are None.
+    matrix products) and `uncounted`, the operators without a rule, which the figures leave out; `numpy`,
+    `dlpack` and `tolist` there are work outside torch. Raises whatever the network raises.
     Of a network whose attribute `parts` names modules of it (part -> dotted name), `macs_PART` for each, too.
     `counter` is `dispatch`, which runs on the meta device where the model can, or `fvcore`, which traces it.
     """
@@ -47,17 +49,21 @@ def _below(work: Mapping[str, Work], name: str) -> Work:
 
 
 def _result(work: Work, parts: Mapping[str, Work], uncounted: set[str]) -> dict[str, Any]:
-    figures = dict.fromkeys(Work._fields) if uncounted else work._asdict()
-    shares = {f"macs_{part}": None if uncounted else own.macs for part, own in parts.items()}
-    return {**figures, **shares, "uncounted": sorted(uncounted)}
+    shares = {f"macs_{part}": own.macs for part, own in parts.items()}
+    return {**work._asdict(), **shares, "uncounted": sorted(uncounted)}
 
 
 def watched(model: nn.Module, image: tuple[int, ...]) -> Watch:
     """The quick counter's account of one image: on the meta device, or where values are read, on the CPU."""
     try:
-        return _watched(model, torch.zeros(1, *image, device="meta"))
+        return _watched(model, torch.zeros(1, *image, device="meta", dtype=like_weights(model)))
     except Exception:  # it reads values, or uses what knows no meta device; the CPU gives any true error
-        return _watched(model, torch.rand(1, *image, generator=torch.Generator().manual_seed(0)))
+        return _watched(model, one_image(model, image))
+
+
+def one_image(model: nn.Module, image: tuple[int, ...]) -> Tensor:
+    """A batch of one random image on the CPU, of the type of the network's weights."""
+    return torch.rand(1, *image, generator=torch.Generator().manual_seed(0)).to(like_weights(model))
 
 
 def _watched(model: nn.Module, images: Tensor) -> Watch:

@@ -15,7 +15,9 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from attnbench.cost.counting.integer import unpacked
 from attnbench.cost.counting.operator import Call, Spec, Work, plain
+from attnbench.cost.counting.readout import Readouts
 from attnbench.cost.counting.rules import OPENED, RULES
 
 
@@ -40,13 +42,20 @@ class Watch(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         result = _run(func, name, args, kwargs)
-        if name in RULES:
-            self.calls.append(call_of(func, name, args, kwargs, result))
-            self.places.append(self.path[-1])
-            self.work[self.path[-1]] += _work(self.calls[-1], func, args, kwargs, result)
-        elif not func.is_view:
-            self.uncounted.add(name)
+        if name in RULES or not func.is_view:
+            self._add(call_of(func, name, args, kwargs, result), func, args, kwargs, result)
         return result
+
+    def _add(self, call: Call, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Count a call, or name it where no rule fits it."""
+        try:
+            work = _work(call, func, args, kwargs, result)
+        except Exception:  # no rule, or an unforeseen form of the operator
+            self.uncounted.add(call.name)
+            return
+        self.calls.append(call)
+        self.places.append(self.path[-1])
+        self.work[self.path[-1]] += work
 
 
 def _run(func: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -80,6 +89,8 @@ def _spec(value: Any) -> Any:
         return Spec(tuple(value.shape), value.is_complex())
     if isinstance(value, (list, tuple)):
         return [_spec(v) for v in value]
+    if isinstance(value, torch.ScriptObject):
+        return unpacked(value)
     return value
 
 
@@ -93,7 +104,7 @@ class _Autocast(torch.autocast):
 @contextmanager
 def watching(model: nn.Module) -> Iterator[Watch]:
     """Count what runs inside, by `model`'s names of modules; attention's opaque fast path stays off."""
-    watch = Watch()
+    watch, readouts = Watch(), Readouts()
     names = {module: name for name, module in model.named_modules()}
 
     def enter(module: nn.Module, inputs: Any) -> None:
@@ -107,9 +118,10 @@ def watching(model: nn.Module) -> Iterator[Watch]:
     handles = [hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave)]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(), mock.patch.object(torch, "autocast", _Autocast), watch:
+        with torch.inference_mode(), mock.patch.object(torch, "autocast", _Autocast), readouts, watch:
             yield watch
     finally:
+        watch.uncounted |= readouts.found
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()

@@ -10,7 +10,9 @@ function such as exp, erf, tanh, sigmoid, sqrt. A fused operator counts as its d
 - normalisations: statistics 4 where they are taken from the input (mean, difference, square, mean), else
   the difference 1; the quotient 1; weight and bias 1 each; and 2 for each pair of statistics;
 - pooling: one for each tap of a window, which for a global mean is one for each input element;
-- interpolation and sampling: one for each tap (bilinear 4, bicubic 16, nearest none);
+- interpolation and sampling: one for each tap (bilinear 4, bicubic 16, nearest none; antialiased, as many as
+  the kernel covers, stretched by the scale and cut off at the border);
+- weight norm: 2 for each element (square, sum), the root and the quotient for each norm, and the product;
 - FFT of n points: 5 n log2 n, half of that where one side is real; a complex product 6, other complex work 2;
 - sorting n numbers: n log2 n; scattering with addition: one for each source element;
 - copies, views, indexing, padding, factories of constants and work on single numbers: nothing.
@@ -18,7 +20,7 @@ function such as exp, erf, tanh, sigmoid, sqrt. A fused operator counts as its d
 
 from math import ceil, inf, log2, prod
 
-from attnbench.cost.counting.free import FREE
+from attnbench.cost.counting.free import FREE, MARKS
 from attnbench.cost.counting.matrix import Rule
 from attnbench.cost.counting.operator import Call, Spec, Work, many
 
@@ -166,6 +168,29 @@ def interpolation(taps: int) -> Rule:
     return lambda call: _flat(taps * call.out.numel)
 
 
+def antialiased(width: int) -> Rule:
+    """Interpolation by a kernel `width` positions wide, wider where the map shrinks."""
+
+    def rule(call: Call) -> Work:
+        sides = zip(call.first.shape[2:], call.out.shape[2:])
+        return _flat(prod(call.out.shape[:2]) * prod(_covered(size, n, width) for size, n in sides))
+
+    return rule
+
+
+def _covered(size: int, results: int, width: int) -> int:
+    """Positions of an axis of that size that the kernels of all results cover."""
+    scale = size / results
+    reach = width / 2 * max(scale, 1)
+    middles = [scale * (i + 0.5) for i in range(results)]
+    return sum(min(int(m + reach + 0.5), size) - max(int(m - reach + 0.5), 0) for m in middles)
+
+
+def weight_norm(call: Call) -> Work:
+    """g v / |v|: the norms, the quotients g / |v|, the product."""
+    return _flat(3 * call["v"].numel + 2 * call["g"].numel)
+
+
 def grid_sample(call: Call) -> Work:
     """Taps of each sample: 4 bilinear (8 in three axes), none nearest, 16 bicubic."""
     linear = 2 ** (len(call.out.shape) - 2)
@@ -243,6 +268,7 @@ def table() -> dict[str, Rule]:
     """Operator -> rule."""
     return {
         **_named(free, " ".join(FREE)),
+        **dict.fromkeys(MARKS, free),
         **{k: v for n, names in POINTWISE.items() for k, v in _named(pointwise(n), names).items()},
         **_named(reduction, REDUCTIONS),
         **_named(clamp, "clamp clamp_min clamp_max clip"),
@@ -259,6 +285,10 @@ def table() -> dict[str, Rule]:
         **_named(interpolation(4), "upsample_bilinear2d"),
         **_named(interpolation(8), "upsample_trilinear3d"),
         **_named(interpolation(16), "upsample_bicubic2d"),
+        **_named(antialiased(2), "_upsample_bilinear2d_aa"),
+        **_named(antialiased(4), "_upsample_bicubic2d_aa"),
+        **_named(antialiased(6), "_upsample_lanczos2d_aa"),
+        **_named(weight_norm, "_weight_norm _weight_norm_interface"),
         **_named(grid_sample, "grid_sampler grid_sampler_2d grid_sampler_3d"),
         **_named(embedding_bag, "embedding_bag _embedding_bag _embedding_bag_forward_only"),
         **_named(scatter_sum, "index_add scatter_add scatter_reduce"),

@@ -21,4 +21,6 @@ CONSTANTS = """
     new_ones full full_like new_full fill zero arange linspace eye scalar_tensor tril_indices
     triu_indices randperm randint fft_fftfreq fft_rfftfreq
 """
-FREE = (VIEWS + COPIES + CONSTANTS).split()
+PACKING = "_pack_padded_sequence _pad_packed_sequence"
+FREE = (VIEWS + COPIES + CONSTANTS + PACKING).split()
+MARKS = ("profiler::_record_function_enter_new", "profiler::_record_function_exit")

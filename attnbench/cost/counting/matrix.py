@@ -40,25 +40,16 @@ def matmul(call: Call) -> Work:
 
 
 def added_product(call: Call) -> Work:
-    """addmm, baddbmm, addmv, addbmm: a product of the second and third tensor, added to the first."""
+    """addmm, baddbmm, addmv: a product of the second and third tensor, added to the first."""
     _, a, *_ = (v for v in call.arguments.values() if isinstance(v, Spec))
     beta = call["beta"]
     return _product(call, call.out.numel * a.shape[-1], beta is None or beta != 0)
 
 
-def einsum(call: Call) -> Work:
-    """Operands from left to right, as torch contracts them where opt_einsum is absent or off."""
-    terms, result = call["equation"].replace(" ", "").split("->")
-    names = terms.split(",")
-    size = {c: n for term, t in zip(names, call["tensors"]) for c, n in zip(term, t.shape)}
-    left, macs, activations = names[0], 0, 0
-    for later, term in enumerate(names[1:], 2):
-        keep = set(result).union(*names[later:])
-        axes = set(left) | set(term)
-        macs += prod(size[c] for c in axes)
-        left = "".join(sorted(axes & keep))
-        activations += prod(size[c] for c in left)
-    return Work(macs, 0, activations)
+def added_batch_sum(call: Call) -> Work:
+    """addbmm: the products of two batches of matrices, summed over the batch, added to the first tensor."""
+    batch, _, inner = call["batch1"].shape
+    return _product(call, call.out.numel * batch * inner, call["beta"] != 0)
 
 
 def attention(call: Call) -> Work:
@@ -92,10 +83,11 @@ def recurrent(gates: int, pointwise: int) -> Rule:
     """LSTM, GRU and plain RNN layers: `gates` rows of weight a unit, `pointwise` operations a unit and step.
 
     The sum of both products is part of `pointwise`; a bias, where there is one, is an addition a gate.
+    Packed sequences arrive as `data`, one row a step that exists.
     """
 
     def rule(call: Call) -> Work:
-        x, weights = call["input"], call["params"]
+        x, weights = call["data"] or call["input"], call["params"]
         steps = prod(x.shape[:-1])
         matrices = [w.shape for w in weights if len(w.shape) == 2]
         biases = [w.shape for w in weights if len(w.shape) == 1]
@@ -108,8 +100,8 @@ def recurrent(gates: int, pointwise: int) -> Rule:
 
 
 def bilinear(call: Call) -> Work:
-    """nn.Bilinear: the weight once for each row and feature of the first input."""
-    return _product(call, call["input1"].numel * call["weight"].numel, call["bias"] is not None)
+    """nn.Bilinear: both inputs' features for each element of the result."""
+    return _product(call, call.out.numel * prod(call["weight"].shape[1:]), call["bias"] is not None)
 
 
 def trilinear(call: Call) -> Work:
@@ -144,7 +136,7 @@ def table() -> dict[str, Rule]:
         **_named(linear, "linear"),
         **_named(matmul, "matmul mm bmm mv dot vdot"),
         **_named(added_product, "addmm baddbmm addmv"),
-        **_named(einsum, "einsum"),
+        **_named(added_batch_sum, "addbmm"),
         **_named(attention, "scaled_dot_product_attention"),
         **_named(recurrent(4, 13), "lstm"),
         **_named(recurrent(3, 10), "gru"),

@@ -133,11 +133,12 @@ def show(model: nn.Module, image: tuple[int, ...], console: Any, depth: int = 3)
         table.add_column(heading, justify="right")
     for level, part in found.network.rows():
         if level <= depth:
-            macs, elementwise, activations = ("?",) * 3 if found.uncounted else _scaled(part.work)
-            table.add_row("  " * level + part.name, f"{part.params:,}", macs, elementwise, activations)
+            table.add_row("  " * level + part.name, f"{part.params:,}", *_scaled(part.work))
     console.print(table)
     if found.uncounted:
-        console.print(f"not counted, for want of a rule: {', '.join(found.uncounted)}")
+        console.print(
+            f"not counted, for want of a rule, so these sums leave it out: {', '.join(found.uncounted)}"
+        )
 
 
 def _scaled(work: Work) -> tuple[str, str, str]:

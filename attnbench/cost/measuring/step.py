@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnbench.config.schema import Precision
+from attnbench.cost.counting.readout import like_weights
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.clone import copied
 
@@ -58,7 +59,7 @@ def prepared(model: nn.Module, on: Conditions) -> tuple[nn.Module, Tensor]:
     """A copy of the model and a batch of random images, as the conditions say."""
     twin = copied(model, on.device, on.training)
     shape = (on.batch, *on.image)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on.device)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on.device, like_weights(model))
     if on.layout == torch.channels_last:
         twin, images = twin.to(memory_format=on.layout), images.to(memory_format=on.layout)
     return twin, images

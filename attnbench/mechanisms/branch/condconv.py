@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
-from attnbench.mechanisms.base import Card, Place
+from attnbench.mechanisms.base import Card, ForgetsLastPass, Place
 from attnbench.mechanisms.layers.conv import Kernels, Replacement
 
 
@@ -58,8 +58,10 @@ class CondConv(Replacement):
         return self.kernels(x, g)
 
 
-class Routing(nn.Module):
+class Routing(ForgetsLastPass):
     """Shares of the experts for each image, (b, k), from a map (b, c, h, w)."""
+
+    last_pass = ("shares",)
 
     def __init__(self, channels: int, experts: int) -> None:
         super().__init__()
@@ -79,10 +81,6 @@ class Routing(nn.Module):
         if self.shares is None:
             raise UserError("condconv: routing=block was asked for before its block has run")
         return self.shares
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "shares": None}
 
 
 def of_block(place: Place, experts: int) -> Routing:

@@ -77,5 +77,5 @@ class SK(Replacement):
     def choose(self, views: list[Tensor]) -> Float[Tensor, "b m d 1 1"]:
         s = torch.stack([u.mean((2, 3)) for u in views]).sum(0)
         z = self.norm(self.reduce(s)[:, :, None, None]).relu().flatten(1)
-        logits = self.select(z).view(len(z), len(views), -1, 1, 1)
+        logits = self.select(z).view(z.shape[0], len(views), -1, 1, 1)
         return logits.softmax(1).to(views[0].dtype)

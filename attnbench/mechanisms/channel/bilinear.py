@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.precision import matched
 
 
 class Bilinear(Mechanism):
@@ -49,7 +50,8 @@ class Bilinear(Mechanism):
             gram = flat @ flat.transpose(1, 2) / flat.shape[2]
             mean = torch.cat([gram.diagonal(-k, 1, 2) for k in range(narrow)], 1)
             products = torch.cat([p[:, k:] * p[:, : narrow - k] for k in range(narrow)], 1)
-            gate = self.inner(mean[:, :, None, None]) * self.outer(products)
+            inner = self.inner(matched(mean, self.inner)[:, :, None, None])
+            gate = inner * self.outer(matched(products, self.outer))
         return gate.sigmoid_().to(x.dtype)
 
 

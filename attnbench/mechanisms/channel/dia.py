@@ -6,7 +6,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.recompute import backward_pass
 
 
 class DIA(Mechanism):
@@ -15,7 +17,8 @@ class DIA(Mechanism):
     The LSTM differs from the usual one in that each of its two maps is a perceptron with c // reduction
     hidden units, and in that h' = o sigmoid(c') instead of o tanh(c'), so that the gate is in (0, 1).
     One module stands at all places of a stage; grafted, it starts each forward pass with h = c = 0 at
-    the first of them (`start_pass`), while a module called on its own keeps no state at all. The
+    the first of them (`start_pass`), while a module called on its own keeps no state at all. Gradient
+    checkpointing of a block without those before it in its stage is refused: their state is gone. The
     authors use reduction 4 on CIFAR, as here, and 20 for ResNet-50 on ImageNet.
     Source: gbup-group/DIANet.
     """
@@ -32,6 +35,7 @@ class DIA(Mechanism):
         params=lambda c: 2 * (5 * c * max(c // 4, 1) + max(c // 4, 1) + 4 * c),
         site="residual",
     )
+    last_pass = ("state",)
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -40,16 +44,22 @@ class DIA(Mechanism):
         self.recall = perceptron(channels, reduction)
         self.grafted = False
         self.state: tuple[Tensor, Tensor] | None = None
+        self.made_in = -1  # the backward pass within which the state was made, if any
 
     @classmethod
     def share(cls, place: Place, **options: Any) -> Hashable:
         return place.stage, place.channels
 
     def start_pass(self) -> None:
-        self.grafted, self.state = True, None
+        self.grafted, self.state, self.made_in = True, None, backward_pass()
 
     def step(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
         """The state (h, c) after x."""
+        if self.grafted and self.made_in != backward_pass():
+            raise UserError(
+                "dia: gradient checkpointing ran a block again without those before it, whose state it "
+                "needs: checkpoint whole stages, or nothing"
+            )
         zero = x.new_zeros(1, self.channels)
         hidden, cell = self.state or (zero, zero)
         gates = self.see(x.mean((2, 3))) + self.recall(hidden)
@@ -65,10 +75,6 @@ class DIA(Mechanism):
         if self.grafted:
             self.state = state
         return self.f(state[0][:, :, None, None], x)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles start afresh: a state belongs to one forward pass."""
-        return {**self.__dict__, "state": None}
 
 
 def perceptron(channels: int, reduction: int) -> nn.Sequential:

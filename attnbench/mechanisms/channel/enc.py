@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.precision import matched
 
 
 class Enc(Mechanism):
@@ -38,6 +39,7 @@ class Enc(Mechanism):
         params=lambda c: 2 * c * c + 3 * c + 32 * c + 3 * 32,
         site=("head", "stage"),
     )
+    last_pass = ("logits",)
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class Enc(Mechanism):
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         encoders = self.encoding(self.norm(self.project(x)).relu_().flatten(2))
         with torch.autocast(x.device.type, enabled=False):
-            e = self.combine(self.code_norm(encoders).relu(), 1)
+            e = self.combine(self.code_norm(matched(encoders, self.code_norm)).relu(), 1)
         self.logits = self.contains(e) if self.contains is not None and self.training else None
         return self.excite(e).sigmoid()[:, :, None, None].to(x.dtype)
 
@@ -80,10 +82,6 @@ class Enc(Mechanism):
             return None
         target = presence(targets, self.logits.shape[1]).to(self.logits.dtype)
         return self.weight * F.binary_cross_entropy_with_logits(self.logits, target)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
 
 class Encoding(nn.Module):
@@ -99,7 +97,7 @@ class Encoding(nn.Module):
         """The encoders, in float32 at least."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
-            words, scale = self.codewords, self.scale[:, None]
+            words, scale = self.codewords.to(x.dtype), self.scale[:, None].to(x.dtype)
             near = (-2 * scale * words) @ x + scale * words.square().sum(1, keepdim=True)
             share = (near + scale * x.square().sum(1, keepdim=True)).softmax(1)
             return share @ x.transpose(1, 2) - share.sum(2, keepdim=True) * words
@@ -111,7 +109,7 @@ def presence(targets: Tensor, classes: int) -> Float[Tensor, "b classes"]:
         if targets.shape[1] != classes:
             raise UserError(f"enc: classes={classes}, but the targets have {targets.shape[1]}")
         return targets
-    labels = targets.reshape(len(targets), -1)
+    labels = targets.reshape(targets.shape[0], -1)
     inside = (labels >= 0) & (labels < classes)
-    found = torch.zeros(len(labels), classes + 1, device=labels.device)
+    found = torch.zeros(labels.shape[0], classes + 1, device=labels.device)
     return found.scatter_(1, torch.where(inside, labels, classes), 1.0)[:, :classes]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.precision import matched
 from attnbench.mechanisms.layers.taps import Tap, watch, widths
 
 GUARD = 1e-12  # of the trace of a map that varies not at all
@@ -124,7 +125,7 @@ class RowGate(nn.Module):
     def forward(self, covariance: Float[Tensor, "b d d"]) -> Float[Tensor, "b outputs"]:
         b, dim, _ = covariance.shape
         weight = self.rows.weight.reshape(dim, 4, dim)  # the grouped convolution as one batched product
-        rows = weight @ self.norm(covariance).permute(1, 2, 0)
+        rows = weight @ self.norm(matched(covariance, self.norm)).permute(1, 2, 0)
         rows = rows.permute(2, 0, 1).reshape(b, 4 * dim) + self.rows.bias
         return self.excite(F.leaky_relu(rows, self.slope)).sigmoid()
 
@@ -219,9 +220,7 @@ class SecondOrderClassifier(Mechanism):
         self.taps = nn.ModuleList([Tap()])
 
     def g(self, x: Float[Tensor, "b c"]) -> Float[Tensor, "b t"]:
-        last = self.taps[0].seen
-        if not isinstance(last, Tensor):
-            raise UserError("gsop: its classifier was asked before the last stage has run")
+        last = self.taps[0].map("gsop", x)  # type: ignore[operator]
         if last.shape[2:] == (1, 1):
             raise UserError("gsop: a last map of one position has no covariance to classify: larger images")
         return self.pool(last)

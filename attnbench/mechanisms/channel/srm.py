@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
+from attnbench.mechanisms.layers.precision import matched
 
 
 class SRM(Mechanism):
@@ -43,7 +44,8 @@ class SRM(Mechanism):
         with torch.autocast(x.device.type, enabled=False):
             mean, variance = Moments.apply(x)
             first, second = self.styles[:, :, None, None].unbind(1)
-            z = self.norm(first * mean + second * (variance + 1e-5).sqrt())
+            z = first * mean + second * (variance + 1e-5).sqrt()
+            z = self.norm(matched(z, self.norm))
         return z.sigmoid().to(x.dtype)
 
 

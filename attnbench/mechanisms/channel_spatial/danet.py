@@ -38,6 +38,7 @@ class DANet(Mechanism):
         site=("head", "stage"),
         identity=True,
     )
+    last_pass = ("logits",)
 
     def __init__(
         self, channels: int, reduction: int = 8, branches: Literal["both", "pam", "cam"] = "both"
@@ -71,10 +72,6 @@ class DANet(Mechanism):
     def loss(self, targets: Tensor) -> Tensor | None:
         """In DANet's head, cross-entropy of this branch's own logits, as much as that of their sum's."""
         return None if self.logits is None else label_loss(self.logits, targets)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
 
 class Head(nn.Module):

@@ -51,7 +51,7 @@ class EMAMultiScale(Mechanism):
         grouped = x.reshape(-1, x.shape[1] // self.groups, *x.shape[2:])
         a, b = self.crossed(grouped), self.local(grouped)
         scores = torch.bmm(shares(a), b.flatten(2)) + torch.bmm(shares(b), a.flatten(2))
-        return torch.sigmoid(scores).reshape(len(x), self.groups, 1, *x.shape[2:])
+        return torch.sigmoid(scores).reshape(x.shape[0], self.groups, 1, *x.shape[2:])
 
     def f(self, g: Tensor, x: Tensor) -> Tensor:
         """Weigh the channels of each group by the group's map."""

@@ -20,6 +20,7 @@ class Teller(Mechanism):
     """
 
     gives: ClassVar[str] = "logits"
+    last_pass: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(
         self,
@@ -78,10 +79,6 @@ class Teller(Mechanism):
     def paths(self) -> int:
         """How often evaluation goes through an image."""
         return 1
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "weights": None}
 
 
 class Additive(nn.Module):

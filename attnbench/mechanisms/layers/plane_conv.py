@@ -19,7 +19,8 @@ class PlaneConv2d(nn.Conv2d):
         super().__init__(channels, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
-        if input.device.type == "cpu" and torch.is_grad_enabled() and input.shape[3] <= WIDEST:
+        learns = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+        if learns and input.device.type == "cpu" and input.shape[3] <= WIDEST:
             return self.by_rows(input)
         return super().forward(input)
 

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import ParamSpec
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 P = ParamSpec("P")
 
@@ -35,3 +35,8 @@ def narrowed(y: Tensor, dtype: torch.dtype) -> Tensor:
         largest = torch.finfo(dtype).max
         y = y.clamp(-largest, largest)
     return y.to(dtype)
+
+
+def matched(y: Tensor, layer: nn.Module) -> Tensor:
+    """y in the dtype of the layer's parameters: float32 under autocast, half in a half-precision network."""
+    return narrowed(y, next(layer.parameters()).dtype)

@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         if self.form == "official":
             h, c = torch.tanh(h), torch.tanh(c)
         h, c = (state.repeat_interleave(copies, 0) for state in (h, c))
-        y = h.new_zeros(len(h), self.word)
+        y = h.new_zeros(h.shape[0], self.word)
         scores = []
         for step in range(self.steps or self.passes):
             z = look(step, h)

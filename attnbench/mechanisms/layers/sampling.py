@@ -28,7 +28,11 @@ def read(
     index = (index + first.view(b, *(1 for _ in rows.shape[1:]))) * groups + of_group
     steps = torch.tensor([0, 1, w + 3, w + 4], device=x.device, dtype=index.dtype) * groups
     bags = (index[..., None] + steps).reshape(-1, 4)
-    sums = F.embedding_bag(bags, table, mode="sum", per_sample_weights=share.reshape(-1, 4))
+    shares = share.reshape(-1, 4)
+    if torch.compiler.is_exporting():  # ONNX has no bags
+        sums = (F.embedding(bags.long(), table) * shares[..., None]).sum(1)
+    else:
+        sums = F.embedding_bag(bags, table, mode="sum", per_sample_weights=shares)
     return sums.view(*rows.shape[:-1], c).to(x.dtype)
 
 

@@ -14,10 +14,11 @@ def attend(
     """For each query the mean of the values, weighted by softmax(scale q · k) over the keys.
 
     torch's fused kernels take equal widths only: the narrower side is filled up with zeros, which is exact.
-    On a CPU our own operator takes unequal widths, in float32 at least.
+    On a CPU our own operator takes unequal widths, in float32 at least, but not in an exported graph.
     """
     channels, width = v.shape[1], max(q.shape[1], v.shape[1])
-    if q.device.type in ("cpu", "meta") and q.shape[1] != channels:
+    own = q.device.type in ("cpu", "meta") and not torch.compiler.is_exporting()
+    if own and q.shape[1] != channels:
         wide = torch.promote_types(v.dtype, torch.float32)
         y = attention.attend(*(t.transpose(1, 2).contiguous().to(wide) for t in (q, k, v)), scale)
         return y.transpose(1, 2).to(v.dtype)

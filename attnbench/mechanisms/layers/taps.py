@@ -4,12 +4,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible
-from attnbench.mechanisms.base import Place
+from attnbench.errors import Impossible, UserError
+from attnbench.mechanisms.base import ForgetsLastPass, Place
 
 
-class Tap(nn.Module):
+class Tap(ForgetsLastPass):
     """Remembers what a module has returned last."""
+
+    last_pass = ("seen",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,9 +21,16 @@ class Tap(nn.Module):
         """A hook that runs after the module does."""
         self.seen = output
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "seen": None}
+    def map(self, name: str, x: Tensor) -> Tensor:
+        """The map that it has seen in the pass that x, made from that map, belongs to."""
+        if self.seen is None:
+            raise UserError(f"{name}: its classifier was asked before the stages that it looks at ran")
+        if x.requires_grad and not self.seen.requires_grad:
+            raise UserError(
+                f"{name}: reentrant gradient checkpointing hides a stage's map from its classifier's "
+                "gradient: use_reentrant=False"
+            )
+        return self.seen
 
 
 def widths(place: Place, count: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 Three operators with their gradients. Window offsets t run row by row; a padded map (b, g, d, H, W) is larger
 than the h x w queries by k - 1 positions (or as the stride asks). They are torch operators of the name
-space `attnbench`, so that compilers and counters of operations see each of them as one.
+space `attnbench`, so that compilers and counters of operations see each of them as one; an exported graph
+has their plain forms, which other programs can run.
 """
 
 from collections.abc import Iterator
@@ -14,9 +15,31 @@ from torch import Tensor
 PART = 1 << 18  # numbers that are worked on at a time on a CPU, so that they stay in its cache
 
 
-@torch.library.custom_op("attnbench::window_scores", mutates_args=())
 def scores(q: Tensor, k: Tensor, kernel: int, stride: int = 1) -> Tensor:
     """Dot products over d of queries (b g d h w) with keys (b g d H W) -> (b g t h w)."""
+    if torch.compiler.is_exporting():
+        return torch.stack([(q * shifted).sum(2) for shifted in _shifts(k, kernel, stride, q.shape[3:])], 2)
+    return _scores(q, k, kernel, stride)
+
+
+def weighted_sum(w: Tensor, v: Tensor, kernel: int, stride: int = 1) -> Tensor:
+    """Sums over t of values (b g d H W), weighted by w (b g t h w) -> (b g d h w)."""
+    if torch.compiler.is_exporting():
+        shifts = enumerate(_shifts(v, kernel, stride, w.shape[3:]))
+        return torch.stack([w[:, :, t, None] * shifted for t, shifted in shifts]).sum(0)
+    return _weighted_sum(w, v, kernel, stride)
+
+
+def neighbours(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
+    """The windows' entries: (b c H W) -> (b c t h w)."""
+    if torch.compiler.is_exporting():
+        return torch.stack(list(_shifts(x, kernel, stride, _size(x, kernel, stride))), 2)
+    return _neighbours(x, kernel, stride)
+
+
+@torch.library.custom_op("attnbench::window_scores", mutates_args=())
+def _scores(q: Tensor, k: Tensor, kernel: int, stride: int = 1) -> Tensor:
+    """The operator of `scores`."""
     out = q.new_empty(*q.shape[:2], kernel**2, *q.shape[3:])
     for part in _parts(q):
         product = torch.empty_like(q[part])
@@ -27,8 +50,8 @@ def scores(q: Tensor, k: Tensor, kernel: int, stride: int = 1) -> Tensor:
 
 
 @torch.library.custom_op("attnbench::window_sum", mutates_args=())
-def weighted_sum(w: Tensor, v: Tensor, kernel: int, stride: int = 1) -> Tensor:
-    """Sums over t of values (b g d H W), weighted by w (b g t h w) -> (b g d h w)."""
+def _weighted_sum(w: Tensor, v: Tensor, kernel: int, stride: int = 1) -> Tensor:
+    """The operator of `weighted_sum`."""
     out = v.new_zeros(*v.shape[:3], *w.shape[3:])
     for part in _parts(out):
         for t, shifted in enumerate(_shifts(v[part], kernel, stride, w.shape[3:])):
@@ -47,10 +70,13 @@ def _spread(w: Tensor, y: Tensor, kernel: int, stride: int, height: int, width: 
 
 
 @torch.library.custom_op("attnbench::window_neighbours", mutates_args=())
-def neighbours(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
-    """The windows' entries: (b c H W) -> (b c t h w)."""
-    h, w = ((n - kernel) // stride + 1 for n in x.shape[2:])
-    return torch.stack(list(_shifts(x, kernel, stride, (h, w))), 2)
+def _neighbours(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
+    """The operator of `neighbours`."""
+    h, w = _size(x, kernel, stride)
+    out = x.new_empty(*x.shape[:2], kernel**2, h, w)
+    for t, shifted in enumerate(_shifts(x, kernel, stride, (h, w))):
+        out[:, :, t] = shifted
+    return out
 
 
 @torch.library.custom_op("attnbench::window_join", mutates_args=())
@@ -61,6 +87,12 @@ def _join(y: Tensor, stride: int, height: int, width: int) -> Tensor:
     for t, shifted in enumerate(_shifts(out, kernel, stride, y.shape[3:])):
         shifted += y[:, :, t]
     return out
+
+
+def _size(padded: Tensor, kernel: int, stride: int) -> tuple[int, int]:
+    """Height and width of the map of windows in a padded map (b c H W)."""
+    height, width = padded.shape[2:]
+    return (height - kernel) // stride + 1, (width - kernel) // stride + 1
 
 
 def _shifts(padded: Tensor, kernel: int, stride: int, size: Any) -> Iterator[Tensor]:
@@ -81,12 +113,12 @@ def _parts(x: Tensor) -> Iterator[slice]:
 # What the operators return, for compilers, and their gradients
 
 
-@scores.register_fake
+@_scores.register_fake
 def _(q: Tensor, k: Tensor, kernel: int, stride: int = 1) -> Tensor:
     return q.new_empty(*q.shape[:2], kernel**2, *q.shape[3:])
 
 
-@weighted_sum.register_fake
+@_weighted_sum.register_fake
 def _(w: Tensor, v: Tensor, kernel: int, stride: int = 1) -> Tensor:
     return v.new_empty(*v.shape[:3], *w.shape[3:])
 
@@ -96,10 +128,9 @@ def _(w: Tensor, y: Tensor, kernel: int, stride: int, height: int, width: int) -
     return y.new_empty(*y.shape[:3], height, width)
 
 
-@neighbours.register_fake
+@_neighbours.register_fake
 def _(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
-    h, w = ((n - kernel) // stride + 1 for n in x.shape[2:])
-    return x.new_empty(*x.shape[:2], kernel**2, h, w)
+    return x.new_empty(*x.shape[:2], kernel**2, *_size(x, kernel, stride))
 
 
 @_join.register_fake
@@ -137,6 +168,6 @@ def _of_neighbours(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _join(grad, ctx.stride, *ctx.size), None, None
 
 
-scores.register_autograd(_of_scores, setup_context=_keep)
-weighted_sum.register_autograd(_of_sum, setup_context=_keep)
-neighbours.register_autograd(_of_neighbours, setup_context=_keep_size)
+_scores.register_autograd(_of_scores, setup_context=_keep)
+_weighted_sum.register_autograd(_of_sum, setup_context=_keep)
+_neighbours.register_autograd(_of_neighbours, setup_context=_keep_size)

@@ -39,6 +39,7 @@ class AFNB(Mechanism):
         params=lambda c: (lambda k: 4 * c * k + 7 * k + 2 * c * c + 4 * c)(max(c // 8, 1)),
         site=("head", "stage"),
     )
+    last_pass = ("seen", "given")
 
     def __init__(
         self,
@@ -92,7 +93,10 @@ class AFNB(Mechanism):
         if not self.lower:
             return x
         if self.lower[0].seen is None:
-            raise UserError("afnb: the place before, whose map is the lower level, has not run in this pass")
+            raise UserError(
+                "afnb: the place before, whose map is the lower level, has not run in this pass; gradient "
+                "checkpointing has to take both places together"
+            )
         return self.lower[0].seen
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n tokens"]:
@@ -123,10 +127,6 @@ class AFNB(Mechanism):
         tokens = carried(pyramid(self.low(x), self.sizes), self.value, self.context, of_context)
         context = (tokens @ g.to(tokens.dtype).transpose(1, 2)).view(x.shape)
         return self.dropout(self.norm(F.conv2d(x, of_x, self.fuse.bias) + context))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "seen": None, "given": None}
 
 
 class Head(nn.Module):

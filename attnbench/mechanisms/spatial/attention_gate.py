@@ -141,11 +141,7 @@ class GatedLevels(Mechanism):
         self.taps = nn.ModuleList(Tap() for _ in (*levels, channels))
 
     def g(self, x: Float[Tensor, "b c"]) -> Any:
-        *levels, signal = (tap.seen for tap in self.taps)
-        if signal is None:
-            raise UserError(
-                "attention_gate: variant=sononet was asked before the stages that it looks at ran"
-            )
+        *levels, signal = (tap.map("attention_gate", x) for tap in self.taps)  # type: ignore[operator]
         return [gate.g(level, signal) for gate, level in zip(self.gates, levels)]  # type: ignore[operator]
 
     def f(self, g: Any, x: Float[Tensor, "b c"]) -> Float[Tensor, "b classes"]:

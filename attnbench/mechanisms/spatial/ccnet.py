@@ -77,14 +77,15 @@ class CCNet(Mechanism):
 def criss_cross(q: Float[Tensor, "b d h w"], k: Float[Tensor, "b d h w"]) -> Float[Tensor, "b h w h+w"]:
     """Weights of the column's h entries, of which the position's own is 0, then of the row's w."""
     column = q.permute(0, 3, 2, 1) @ k.permute(0, 3, 1, 2)
-    column.diagonal(dim1=2, dim2=3).fill_(-torch.inf)
+    own = torch.eye(column.shape[2], dtype=torch.bool, device=column.device)
+    column.masked_fill_(own, -torch.inf)
     row = q.permute(0, 2, 3, 1) @ k.permute(0, 2, 1, 3)
     return torch.cat([column.transpose(1, 2), row], 3).softmax(3)
 
 
 def collect(a: Float[Tensor, "b h w h+w"], v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The weighted sums of the values along columns and rows."""
-    of_column, of_row = a.split(v.shape[2:], 3)
+    of_column, of_row = a.to(v.dtype).split(v.shape[2:], 3)
     column = v.permute(0, 3, 1, 2) @ of_column.permute(0, 2, 3, 1)
     row = v.permute(0, 2, 1, 3) @ of_row.transpose(2, 3)
     return column.permute(0, 2, 3, 1) + row.transpose(1, 2)

@@ -110,7 +110,7 @@ class DeformRoI(Mechanism):
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(of_rows.dtype)
             by_row = (of_rows @ wide.transpose(1, 2).flatten(2)).unflatten(2, (-1, w))  # b m c w
-            return torch.einsum("bmcw,bmw->bcm", by_row, of_columns.expand(len(x), -1, -1)).to(x.dtype)
+            return torch.einsum("bmcw,bmw->bcm", by_row, of_columns.expand(x.shape[0], -1, -1)).to(x.dtype)
 
     def weights(self, n: int, shift: Float[Tensor, "b m"], axis: int) -> Float[Tensor, "b m n"]:
         """Share of each of n rows (axis 0) or columns (1) in the bins, by the kernel of the authors."""

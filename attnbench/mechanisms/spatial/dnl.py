@@ -78,7 +78,8 @@ class DNL(Mechanism):
         return torch.cat([pairs, self.unary(x).flatten(2).softmax(2).to(pairs.dtype)], 1)
 
     def f(self, g: Float[Tensor, "b n+1 n"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        terms = self.value(x).flatten(2) @ g.transpose(1, 2)
+        value = self.value(x).flatten(2)
+        terms = value @ g.transpose(1, 2).to(value.dtype)
         return self.added(x, terms[..., :-1], terms[..., -1:])
 
     def added(

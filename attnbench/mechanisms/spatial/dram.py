@@ -11,6 +11,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.precision import matched
 from attnbench.mechanisms.layers.reinforce import IGNORED, earned, hits, log_density, reinforce
 
 RETURNS = ("total", "to_come")
@@ -47,6 +48,7 @@ class DRAM(Mechanism):
         params=lambda c: 4800 * c + 8_892_429,
         site="network",
     )
+    last_pass = ("episode",)
     gives: ClassVar[str] = "logits"
 
     def __init__(
@@ -115,7 +117,7 @@ class DRAM(Mechanism):
         return Episode(torch.stack(logits, 1), torch.stack(densities, 1), torch.stack(baselines, 1))
 
     def see(self, x: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2"]) -> Float[Tensor, "b d"]:
-        return self.what(self.retina(x, at[:, None])) * self.where(at)
+        return self.what(self.retina(x, at[:, None])) * self.where(matched(at, self.where))
 
     def loss(self, targets: Tensor) -> Tensor | None:
         if self.episode is None:
@@ -132,10 +134,6 @@ class DRAM(Mechanism):
 
     def pixels_seen(self) -> int:
         return self.pixels + self.glimpses * (self.steps or 1) * self.retina.pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "episode": None}
 
 
 class Episode(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.precision import full_precision, matched
 from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
 
 EXPANSION = 4  # of channels and heads in the multi-head form
@@ -68,7 +68,7 @@ class EA(Mechanism):
             return x + self.multi.gathered(g.to(x.dtype)).transpose(1, 2).unflatten(2, x.shape[2:]).to(
                 x.dtype
             )
-        y = self.expand(self.values(g).unflatten(2, x.shape[2:]))
+        y = self.expand(self.values(matched(g, self.values)).unflatten(2, x.shape[2:]))
         return (x + self.norm(y)).relu()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

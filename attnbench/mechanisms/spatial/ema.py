@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
+from attnbench.mechanisms.layers.recompute import backward_pass
 from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
 
 GUARD = 1e-6
@@ -37,6 +39,7 @@ class EMA(Mechanism):
         site=("head", "late"),
     )
     untrained = frozenset({"project.weight", "project.bias"})
+    last_pass = ("moved",)
 
     def __init__(self, channels: int, bases: int = 64, stages: int = 3, momentum: float = 0.9) -> None:
         super().__init__()
@@ -48,6 +51,7 @@ class EMA(Mechanism):
         self.register_buffer("bases", F.normalize(torch.randn(1, channels, bases), dim=1))
         self.stages, self.momentum = stages, momentum
         self.bases: Tensor
+        self.moved: tuple[Tensor, Tensor] | None = None  # bases before the last pass, its mean
 
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
@@ -69,19 +73,32 @@ class EMA(Mechanism):
         return (x + self.norm(self.expand(rebuilt.to(x.dtype)))).relu()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        again = self.training and backward_pass() >= 0
+        start = self.moved[0] if again and self.moved is not None else self.bases
         projected = self.projected(x)
-        shares = fit(projected, self.bases, self.stages)
+        shares = fit(projected, start, self.stages)
         bases = means(projected, shares)
         if self.training:
-            self.bases = self.bases.lerp(bases.mean(0, keepdim=True).to(self.bases.dtype), 1 - self.momentum)
+            self.move(bases.mean(0, keepdim=True).to(self.bases.dtype), again)
         return self.rebuild(bases, shares, x)
+
+    def move(self, mean: Float[Tensor, "1 c k"], again: bool) -> None:
+        """Move the bases towards the batch's mean bases; not by a pass that checkpointing runs again."""
+        if not again:
+            self.moved = self.bases, mean
+            self.bases = self.bases.lerp(mean, 1 - self.momentum)
+        elif self.moved is None or not torch.allclose(self.moved[1], mean, rtol=1e-3, atol=1e-3):
+            raise UserError(
+                "ema: gradient checkpointing ran a pass again after a later one had moved the bases: "
+                "run backward after each forward pass"
+            )
 
 
 @torch.no_grad()
 @full_precision
 def fit(x: Float[Tensor, "b c n"], bases: Float[Tensor, "1 c k"], stages: int) -> Float[Tensor, "b n k"]:
     """Each position's shares of the bases in the last of the rounds."""
-    bases = bases.to(x.dtype).expand(len(x), -1, -1)
+    bases = bases.to(x.dtype).expand(x.shape[0], -1, -1)
     for stage in range(stages):
         shares = (x.transpose(1, 2) @ bases).softmax(2)
         if stage < stages - 1:

@@ -67,7 +67,7 @@ class GC(Mechanism):
         if self.pool == "avg":
             return x.mean((2, 3), keepdim=True)
         values = x.flatten(2)
-        weights = (self.mask.weight.expand(len(x), 1, -1) @ values + self.mask.bias).softmax(2)
+        weights = (self.mask.weight.expand(x.shape[0], 1, -1) @ values + self.mask.bias).softmax(2)
         return (values @ weights.to(x.dtype).transpose(1, 2))[..., None]
 
     def attended(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
@@ -76,7 +76,7 @@ class GC(Mechanism):
         The softmax cancels the mask's bias, which takes part so that it has its gradient, of zeros.
         """
         tokens = x.flatten(2).transpose(1, 2)[:, None]
-        query = (self.mask.weight + 0 * self.mask.bias).to(x.dtype).expand(len(x), 1, 1, -1)
+        query = (self.mask.weight + 0 * self.mask.bias).to(x.dtype).expand(x.shape[0], 1, 1, -1)
         return scaled_dot_product_attention(query, tokens, tokens, scale=1.0).reshape(*x.shape[:2], 1, 1)
 
     def transform(self, context: Float[Tensor, "b c 1 1"]) -> Float[Tensor, "b c 1 1"]:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.layers.precision import full_precision, narrowed
+from attnbench.mechanisms.layers.precision import full_precision, matched, narrowed
 
 
 class GloRe(Mechanism):
@@ -66,9 +66,9 @@ class GloRe(Mechanism):
 
     @full_precision
     def carried(self, x: Float[Tensor, "b c h w"], g: Float[Tensor, "b nodes n"]) -> Float[Tensor, "b c h w"]:
-        sums = g @ x.flatten(2).transpose(1, 2)
-        bias = g.sum(2, keepdim=True) * self.state.bias  # type: ignore[operator]
+        sums = matched(g @ x.flatten(2).transpose(1, 2), self.state)
+        bias = matched(g.sum(2, keepdim=True), self.state) * self.state.bias  # type: ignore[operator]
         nodes = F.linear(sums, self.state.weight.flatten(1)) + bias
         nodes = self.reasoned(nodes / g.shape[2] if self.normalize else nodes)
         words = F.linear(nodes, self.extend.weight.flatten(1)).transpose(1, 2)
-        return x + self.norm((words @ g).view(x.shape))
+        return x + self.norm(matched(words.to(g.dtype) @ g, self.norm).view(x.shape))

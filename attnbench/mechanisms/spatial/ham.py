@@ -133,7 +133,7 @@ class Ham(Mechanism):
             if turned:
                 drawn = torch.empty(1, x.shape[1], self.rank)
                 bases = self.drawn(drawn, torch.Generator().manual_seed(self.seed))
-            return bases.to(x).expand(len(x), -1, -1)
+            return bases.to(x).expand(x.shape[0], -1, -1)
         return self.drawn(x.new_empty(*x.shape[:2], self.rank))
 
     def drawn(self, bases: Float[Tensor, "b c rank"], generator: torch.Generator | None = None) -> Tensor:

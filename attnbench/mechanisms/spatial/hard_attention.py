@@ -1,6 +1,6 @@
 """Hard attention: before each label one position, drawn by a decoder's state, learnt by REINFORCE."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,7 @@ class HardAttention(Teller):
         params=lambda c: 12 * c * c + 612 * c + 2211,
         site=("decoder", "head"),
     )
+    last_pass = ("weights", "chosen", "scores")
     average: Tensor
     draws: Tensor
 
@@ -74,7 +75,7 @@ class HardAttention(Teller):
         draws = fixed_draws(steps or passes, copies, uniform=True)
         self.register_buffer("draws", draws, persistent=False)
         self.sampled = True
-        self.chosen: list[Tensor] = []
+        self.chosen: list[Tensor] | None = None
         self.scores: Tensor | None = None
 
     @property
@@ -94,13 +95,14 @@ class HardAttention(Teller):
         if not self.sampled:
             return (weights.to(rows.dtype)[:, None] @ rows)[:, 0]
         if self.training:
-            position = drawn(weights, torch.rand(len(weights), device=weights.device))
-            self.chosen.append(position)
+            position = drawn(weights, torch.rand(weights.shape[0], device=weights.device))
+            if self.chosen is not None:
+                self.chosen.append(position)
         elif self.copies == 1:
             position = weights.argmax(1)
         else:
-            position = drawn(weights, self.draws[step].repeat(len(weights) // self.copies))
-        return rows[torch.arange(len(rows), device=rows.device), position]
+            position = drawn(weights, self.draws[step].repeat(weights.shape[0] // self.copies))
+        return rows[torch.arange(rows.shape[0], device=rows.device), position]
 
     def loss(self, targets: Tensor) -> Tensor | None:
         if self.weights is None or self.scores is None:
@@ -108,7 +110,7 @@ class HardAttention(Teller):
         total = self.entropy * negentropy(self.weights, counts(self.weights, targets))
         if self.penalty:
             total = total + self.penalty * uneven(self.weights, targets)
-        if self.sampled:
+        if self.sampled and self.chosen:
             cost = costs(self.scores, targets)
             chosen = torch.stack(self.chosen, 1)[..., None]
             likelihood = self.weights.gather(2, chosen)[..., 0].clamp(min=TINY).log()
@@ -116,10 +118,6 @@ class HardAttention(Teller):
             total = total + self.weight * ((cost - self.average) * likelihood).mean()
             self.average.mul_(0.9).add_(0.1 * cost.mean())
         return total
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**super().__getstate__(), "chosen": [], "scores": None}
 
 
 def drawn(weights: Float[Tensor, "n l"], uniform: Float[Tensor, "n"]) -> Tensor:

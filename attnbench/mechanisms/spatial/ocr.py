@@ -43,6 +43,7 @@ class OCR(Mechanism):
         ),
         site=("head", "late"),
     )
+    last_pass = ("logits",)
 
     def __init__(
         self,
@@ -111,10 +112,6 @@ class OCR(Mechanism):
         if self.logits is None:
             return None
         return self.weight * coarse_loss(self.logits, targets)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "logits": None}
 
 
 class Head(nn.Module):

@@ -143,5 +143,5 @@ def paired(
     masks = masks.contiguous()
     area = rows * columns
     steps = (h * w * area, w * area - columns, area - 1, columns, 1)
-    pairs = masks.as_strided((len(masks), h, w, h, w), steps, (h - 1) * columns + w - 1)
-    return pairs.reshape(len(masks), h * w, h * w).softmax(axis)
+    pairs = masks.as_strided((masks.shape[0], h, w, h, w), steps, (h - 1) * columns + w - 1)
+    return pairs.reshape(masks.shape[0], h * w, h * w).softmax(axis)

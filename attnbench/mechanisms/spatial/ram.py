@@ -11,6 +11,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
+from attnbench.mechanisms.layers.precision import matched
 from attnbench.mechanisms.layers.reinforce import fixed_draws, hits, log_density, mean_log_softmax, reinforce
 
 LOCATORS = ("hidden", "linear")
@@ -45,6 +46,7 @@ class RAM(Mechanism):
         params=lambda c: 8192 * c + 128 + 384 + 66_048 + 131_584 + 32_896 + 258 + 2570 + 257,
         site="network",
     )
+    last_pass = ("episode",)
     gives: ClassVar[str] = "logits"
     draws: Tensor
     starts: Tensor
@@ -94,13 +96,13 @@ class RAM(Mechanism):
         start, noise = self.starts.to(self.kind(x)), self.draws.to(self.kind(x))
         if self.copies == 1:
             start, noise = torch.zeros_like(start), torch.zeros_like(noise)
-        return mean_log_softmax(self.look(x, start.expand(len(x), -1, -1), noise).logits)
+        return mean_log_softmax(self.look(x, start.expand(x.shape[0], -1, -1), noise).logits)
 
     def look(
         self, x: Float[Tensor, "b c h w"], at: Float[Tensor, "b m 2"], noise: Float[Tensor, "m t 2"] | None
     ) -> "Episode":
         """m paths from the points `at`, their draws given, or new for each image."""
-        h = at.new_zeros(at.shape[0] * at.shape[1], WIDTH)
+        h = x.new_zeros(at.shape[0] * at.shape[1], WIDTH)
         densities, baselines = [], []
         for step in range(self.steps):
             h = self.update(self.retina(x, at), at.flatten(0, 1), h)
@@ -118,11 +120,11 @@ class RAM(Mechanism):
     def update(
         self, glimpse: Tensor, at: Float[Tensor, "n 2"], h: Float[Tensor, "n d"]
     ) -> Float[Tensor, "n d"]:
-        seen = (self.what(glimpse.flatten(1)) + self.where(at)).relu()
+        seen = (self.what(glimpse.flatten(1)) + self.where(matched(at, self.where))).relu()
         return (self.input(seen) + self.recur(h)).relu()
 
     def drawn(self, x: Tensor, draw: Any) -> Float[Tensor, "b 1 2"]:
-        return draw(len(x), 1, 2, device=x.device, dtype=self.kind(x))
+        return draw(x.shape[0], 1, 2, device=x.device, dtype=self.kind(x))
 
     def kind(self, x: Tensor) -> torch.dtype:
         """Of locations: float32 at least."""
@@ -138,10 +140,6 @@ class RAM(Mechanism):
 
     def pixels_seen(self) -> int:
         return self.copies * self.steps * self.retina.pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "episode": None}
 
 
 class Episode(NamedTuple):

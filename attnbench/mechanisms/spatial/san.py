@@ -11,7 +11,7 @@ from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
-from attnbench.mechanisms.layers.precision import full_precision, narrowed
+from attnbench.mechanisms.layers.precision import full_precision, matched, narrowed
 
 KINDS = ("pairwise", "patchwise")
 
@@ -98,7 +98,7 @@ class SAN(Replacement):
         phi, psi = self.phi(x), self.psi(x)
         if self.position is None:
             return self.patchwise(self.asked(phi), self.padded(psi))
-        places = self.position(grid(x)).to(phi.dtype).expand(len(x), -1, -1, -1)
+        places = self.position(grid(x)).to(phi.dtype).expand(x.shape[0], -1, -1, -1)
         own, others = torch.cat([phi, places], 1), torch.cat([psi, places], 1)
         others = windows.neighbours(self.padded(others), self.kernel, self.stride)
         differences = self.asked(own)[:, :, None] - others
@@ -122,7 +122,7 @@ class SAN(Replacement):
     ) -> Float[Tensor, "b d i j"]:
         """The weighted sums and what follows them; patchwise weights have no bounds."""
         y = windows.weighted_sum(g, values, self.kernel, self.stride).transpose(1, 2).flatten(1, 2)
-        return self.expand(self.norm(y).relu())
+        return self.expand(self.norm(matched(y, self.norm)).relu())
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -61,7 +61,7 @@ class RSTAN(ClipHead):
         """The weights and the hidden states of all steps."""
         rows = x.flatten(3).transpose(2, 3)
         keys = self.where.item(rows)
-        h = c = x.new_zeros(len(x), self.cell.hidden_size)
+        h = c = x.new_zeros(x.shape[0], self.cell.hidden_size)
         weights, states = [], []
         for _ in range(self.steps or x.shape[1]):
             alpha = self.where(keys, h).to(rows.dtype)
@@ -78,7 +78,7 @@ class RSTAN(ClipHead):
     def read(self, g: Float[Tensor, "b s t n"], x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         """The hidden states' mean: a linear classifier's mean score is the score of the mean."""
         seen = g.flatten(2) @ x.flatten(3).transpose(2, 3).flatten(1, 2)
-        h = c = x.new_zeros(len(x), self.cell.hidden_size)
+        h = c = x.new_zeros(x.shape[0], self.cell.hidden_size)
         states = []
         for step in seen.unbind(1):
             h, c = self.cell(step, (h, c))
@@ -101,7 +101,7 @@ class Score(nn.Module):
 
     def forward(self, items: Float[Tensor, "b *n w"], h: Float[Tensor, "b d"]) -> Float[Tensor, "b *n"]:
         """`items` already multiplied by V, which no step changes."""
-        state = self.state(h).unflatten(0, (len(h), *(1,) * (items.dim() - 2)))
+        state = self.state(h).unflatten(0, (h.shape[0], *(1,) * (items.dim() - 2)))
         return sharp_softmax(self.score(ACTIVATIONS[self.act](items + state))[..., 0], sharp=self.sharp)
 
 

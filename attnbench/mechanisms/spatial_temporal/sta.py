@@ -39,6 +39,7 @@ class STA(ClipHead):
         params=lambda c: 2 * c * 1024 + 2048 + 1025 * 10,
         site="head",
     )
+    last_pass = ("distance",)
 
     def __init__(
         self,
@@ -96,10 +97,6 @@ class STA(ClipHead):
 
     def loss(self, targets: Tensor) -> Tensor | None:
         return None if self.distance is None else self.weight * self.distance
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "distance": None}
 
 
 @full_precision

@@ -44,6 +44,7 @@ class STALSTM(Mechanism):
         ),
         site="network",
     )
+    last_pass = ("gates",)
     skeletons: ClassVar[bool] = True
     gives: ClassVar[str] = "logits"
 
@@ -112,10 +113,6 @@ class STALSTM(Mechanism):
         if sparse:
             total = total + sparse * sum(p.abs().sum() for p in self.parameters() if p.dim() > 1)
         return total
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last pass behind."""
-        return {**self.__dict__, "gates": None}
 
 
 def before(states: Float[Tensor, "b t h"]) -> Float[Tensor, "b t h"]:

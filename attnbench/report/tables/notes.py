@@ -53,7 +53,9 @@ def _of_record(record: dict[str, Any]) -> list[str]:
         said.append(f"{record['status'].replace('_', ' ')}: {reason}")
     if uncounted := at(record, "cost", "uncounted"):
         names = uncounted if isinstance(uncounted, list) else [uncounted]
-        said.append(f"multiply-adds are not stated, for want of a rule for {', '.join(map(str, names))}")
+        said.append(f"its counts leave out {', '.join(map(str, names))}, for which there is no rule")
+    for figure, why in (at(record, "cost", "unmeasured") or {}).items():
+        said.append(f"{figure} could not be measured: {why}")
     return said
 
 

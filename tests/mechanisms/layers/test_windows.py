@@ -76,6 +76,8 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch):
 def test_operators_keep_torch_s_rules():
     q, k, x = drawn(2, 2, 3, 4, 5), drawn(2, 2, 3, 6, 7, seed=1), drawn(2, 3, 6, 7)
     rules = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(windows.scores, (q, k, 3, 1), test_utils=rules)
-    torch.library.opcheck(windows.weighted_sum, (drawn(2, 2, 9, 4, 5), k, 3, 1), test_utils=rules)
-    torch.library.opcheck(windows.neighbours, (x, 3, 1), test_utils=rules)
+    torch.library.opcheck(torch.ops.attnbench.window_scores.default, (q, k, 3, 1), test_utils=rules)
+    torch.library.opcheck(
+        torch.ops.attnbench.window_sum.default, (drawn(2, 2, 9, 4, 5), k, 3, 1), test_utils=rules
+    )
+    torch.library.opcheck(torch.ops.attnbench.window_neighbours.default, (x, 3, 1), test_utils=rules)
