@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from attnbench import mechanisms
-from attnbench.config import files
-from attnbench.config.files import folder, names
+from attnbench.config import files, load
+from attnbench.config.files import names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
 
@@ -36,6 +36,8 @@ def _mechanisms(name: str | None) -> Iterator[str]:
             yield f"  {category}"
         sites = " ".join(entry.sites)
         yield f"    {entry.name:<{width}}  {entry.card['venue']:<16} {sites:<10} {entry.summary}"
+    for broken, reason in mechanisms.broken().items():
+        yield f"  broken: {broken}: {reason}"
 
 
 def _card(entry: mechanisms.Entry) -> Iterator[str]:
@@ -51,7 +53,7 @@ def _backbones(name: str | None) -> Iterator[str]:
         raise unknown("backbone", name, known)
     width = max(map(len, known))
     for backbone in [name] if name else known:
-        content = files.read("backbone", backbone)
+        content = load.read("backbone", backbone)
         own = f"  (contains {content['contains']})" if content.get("contains") else ""
         yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
         if name:
@@ -65,10 +67,10 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             raise unknown(group, name, known)
         width = max(map(len, known))
         for each in [name] if name else known:
-            file = folder("conf") / group / f"{each}.yaml"
+            file = files.find(group, each)
             yield f"  {each:<{width}}  {_comment(file)}".rstrip()
             if name:
-                text = yaml.safe_dump(files.read(group, each), sort_keys=False)
+                text = yaml.safe_dump(load.read(group, each), sort_keys=False)
                 yield from (f"    {line}" for line in text.splitlines())
 
     return listed

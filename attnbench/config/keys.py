@@ -32,7 +32,7 @@ def check(key: str) -> bool:
         if inner is None:
             raise _unknown(key, part, ".".join(parts[:depth]), list(_types(kind)))
         kind = inner
-    return kind is Any
+    return kind in (Any, dict[str, Any])
 
 
 def of_hydra(word: str) -> UserError:
@@ -48,8 +48,10 @@ def _types(kind: Any) -> dict[str, Any]:
 
 
 def _unknown(key: str, part: str, at: str, here: list[str]) -> UserError:
+    if not here:
+        return UserError(f"unknown setting '{key}': {at} takes no settings of its own")
     close = [f"{at}.{name}" if at else name for name in near(part, here)] or near(key, _paths(Config))
-    where = f"{at or 'the configuration'} has: {', '.join(here)}" if here else f"{at} takes no settings"
+    where = f"{at or 'the configuration'} has: {', '.join(here)}"
     return UserError(
         f"unknown setting '{key}': " + (f"did you mean {' or '.join(close)}?" if close else where)
     )

@@ -15,6 +15,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, OverrideType
 from hydra.errors import HydraException
@@ -79,13 +80,17 @@ def _shared(words: tuple[str, ...], places: tuple[Path, ...]) -> _Shared:
 
 
 def _composed(lines: list[str], places: tuple[Path, ...]) -> DictConfig:
-    if places:
-        lines = [*lines, f"hydra.searchpath=[{','.join(repr(f'file://{place}') for place in places)}]"]
     with _hydra():
         try:
-            return hydra_compose("config", lines)
+            return hydra_compose("config", [*lines, *_search(places)])
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_reason(error)) from None
+
+
+def _search(places: Sequence[Path]) -> list[str]:
+    """The word that adds folders to those in which Hydra searches."""
+    listed = ",".join(keys.text(f"file://{place}") for place in places)
+    return [f"hydra.searchpath=[{listed}]"] if places else []
 
 
 def _settings(composed: DictConfig) -> Config:
@@ -103,20 +108,27 @@ def _reason(error: Exception) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    message = str(cause).strip().splitlines()[0]
-    return f"{key}: {message}" if key else str(error).splitlines()[0]
+    if key:
+        return f"{key}: {str(cause).strip().splitlines()[0]}"
+    first, *more = str(error).strip().splitlines()
+    return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra set up on `conf/` and the schema, without its launchers, loggers and help texts."""
-    store = ConfigStore.instance()
+    """Hydra set up on `conf/` and the schema, without its launchers, loggers and help texts.
+
+    An application around attnbench keeps its own Hydra.
+    """
+    store, outer = ConfigStore.instance(), GlobalHydra.instance().hydra
     before, store.repo = store.repo, _repository()
+    GlobalHydra.instance().hydra = None
     try:
         with initialize_config_dir(str(files.folder("conf").resolve()), version_base="1.3"):
             yield
     finally:
         store.repo = before
+        GlobalHydra.instance().hydra = outer
 
 
 @cache
@@ -130,6 +142,26 @@ def _repository() -> dict[str, Any]:
     return ours
 
 
+@cache
+def read(group: str, name: str) -> dict[str, Any]:
+    """What a file of a group says, with the shared parts that it builds on and the recipe that it chooses."""
+    files.check(group, name)
+    if group != "task" and files.is_ours(group, name):
+        return _plain_dict(_read_alone(group, name))
+    composed = _shared((f"{group}={name}",), files.added()).composed
+    recipe = {"recipe": composed.recipe.name} if group == "task" else {}
+    return {**_plain_dict(composed[group]), **recipe}
+
+
+def _read_alone(group: str, name: str) -> DictConfig:
+    """The file by itself, which is quicker than in a whole configuration."""
+    with _hydra():
+        try:
+            return hydra_compose(f"{group}/{name}")[group]
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_reason(error)) from None
+
+
 def _check_options(words: tuple[str, ...], shared: _Shared, places: tuple[Path, ...]) -> None:
     """Raise `UserError` for an option that the chosen files do not have, or have with another type."""
     rest = tuple(word for word in words if not _sets(word, FREE))
@@ -138,11 +170,14 @@ def _check_options(words: tuple[str, ...], shared: _Shared, places: tuple[Path, 
     defaults = _shared(rest, places).composed
     for section, whose in FREE.items():
         group = section.partition(".")[0]
-        given = OmegaConf.to_container(OmegaConf.select(shared.composed, section))
-        known = OmegaConf.to_container(OmegaConf.select(defaults, section))
-        changed = {k: v for k, v in cast(dict, given).items() if k not in cast(dict, known) or v != known[k]}
-        name = f"{whose} {shared.composed[group].name}"
-        options.check_given(changed, cast(dict, known), section, name, shared.composed[group].get("source"))
+        given, known = (_plain_dict(OmegaConf.select(x, section)) for x in (shared.composed, defaults))
+        changed = {k: v for k, v in given.items() if k not in known or v != known[k]}
+        part = shared.composed[group]
+        options.check_section(changed, known, section, f"{whose} {part.name}", part.get("source"))
+
+
+def _plain_dict(node: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(node))
 
 
 def _sets(word: str, sections: Mapping[str, str]) -> bool:
@@ -156,8 +191,7 @@ def _complete(shared: _Shared, own: Sequence[Override]) -> Config:
         return replace(shared.config, **_own(own, shared.config.attn))
     composed = shared.composed.copy()
     OmegaConf.set_struct(composed, False)
-    attn = cast(dict[str, Any], OmegaConf.to_container(composed.attn))
-    for name, value in _own(own, attn).items():
+    for name, value in _own(own, _plain_dict(composed.attn)).items():
         OmegaConf.update(composed, name, value, merge=False)
     return _settings(composed)
 

@@ -1,9 +1,9 @@
-"""Every setting: its type, default and bounds. YAML under `conf/` gives values; nothing else defines names."""
+"""Every setting: its type, default and bounds. YAML in `conf/` gives values; nothing else defines names."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from attnbench import mechanisms
 from attnbench.config.fields import label, number, place, text, within, word
@@ -293,8 +293,8 @@ class Config:
         """The configuration that `dataclasses.asdict` took apart."""
         from omegaconf import OmegaConf
 
-        # type: ignore[return-value]
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
+        merged = OmegaConf.merge(OmegaConf.structured(cls), plain)
+        return cast(Config, OmegaConf.to_object(merged))
 
 
 GROUPS = (*FILED[:3], "attn", *FILED[3:])

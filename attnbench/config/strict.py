@@ -27,11 +27,11 @@ class _Loader(yaml.SafeLoader):
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     """A whole number or, by its tag, another."""
-    text = str(node.value)
-    if OCTAL.fullmatch(text):
-        raise _error(node, f"YAML reads {text} as an octal number: leave out the 0 in front, or quote it")
-    if SEXAGESIMAL.fullmatch(text):
-        raise _error(node, f"YAML reads {text} as a number in base 60: quote it")
+    digits = str(node.value)
+    if OCTAL.fullmatch(digits):
+        raise _error(node, f"YAML reads {digits} as an octal number: leave out the 0 in front, or quote it")
+    if SEXAGESIMAL.fullmatch(digits):
+        raise _error(node, f"YAML reads {digits} as a number in base 60: quote it")
     if node.tag.endswith("int"):
         return loader.construct_yaml_int(node)
     return loader.construct_yaml_float(node)
@@ -45,17 +45,22 @@ def _error(node: yaml.Node, what: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=what, problem_mark=node.start_mark)
 
 
-def load(path: Path, text: str | None = None) -> Any:
-    """A file's content; raises `UserError` with the line where it is not YAML in UTF-8, or not strictly."""
+def text(path: Path) -> str:
+    """A file's text; raises `UserError` where it cannot be read or is not UTF-8."""
     try:
-        read = path.read_text(encoding="utf-8") if text is None else text
-        return yaml.load(read, _Loader)  # a subclass of the safe loader
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: {error.problem or 'no YAML'}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not text in UTF-8: byte {error.start + 1}, {error.reason}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+
+
+def load(path: Path, content: str | None = None) -> Any:
+    """A file's content; raises `UserError` with the line where it is not strictly YAML."""
+    try:
+        return yaml.load(text(path) if content is None else content, _Loader)  # a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None

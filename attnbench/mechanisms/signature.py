@@ -8,6 +8,7 @@ from typing import Any
 
 REQUIRED = object()
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 MOST = 1_000_000  # of counts: more units, kernels or steps than any network has
 LARGEST = 1e12  # of numbers
 
@@ -40,9 +41,8 @@ class Argument:
             return True
         if isinstance(value, bool):
             return "bool" in self.kinds or not (self.kinds or self.choices)
-        known = {"int": int, "float": (int, float), "str": str}
-        kinds = [known[kind] for kind in self.kinds if kind in known]
-        return any(isinstance(value, kind) for kind in kinds) or not (self.kinds or self.choices)
+        kinds = tuple(kind for name in self.kinds for kind in TYPES[name])
+        return isinstance(value, kinds) or not (self.kinds or self.choices)
 
     def _outside(self, value: Any) -> str | None:
         """The bound that a number breaks: counts are 1 or more, or 0 where their default is."""
