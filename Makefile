@@ -4,6 +4,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 TRIES  ?= 3
+RESULTS ?= results/local  # of your runs, where git ignores them; results/ itself holds the project's own
 
 .DEFAULT_GOAL := help
 .PHONY: help install sweep test lint bench report clean mechanisms loop
@@ -15,16 +16,17 @@ install: $(READY)  ## a virtual environment with attnbench and the tested versio
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "attnbench needs Python 3.11 or newer")'
+	@echo "installing attnbench and its packages into $(VENV): torch alone is some GB, the first time takes minutes"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	for try in $$(seq $(TRIES)); do \
-	  $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && exit 0; \
+	  $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && exit 0; \
 	  echo "installation failed, try $$try of $(TRIES)" >&2; \
 	done; exit 1
 	touch $@
 
 ifeq ($(filter bench,$(MAKECMDGOALS)),)
-sweep: $(READY)  ## run the default experiment and write results/ (EXPERIMENT=name, ARGS="key=value ...")
-	$(RUN) -m attnbench sweep experiment=$(or $(EXPERIMENT),quick) $(ARGS)
+sweep: $(READY)  ## run the default experiment into results/local/ (EXPERIMENT=name, ARGS="key=value ...", RESULTS=folder)
+	$(RUN) -m attnbench sweep experiment=$(or $(EXPERIMENT),quick) results=$(strip $(RESULTS)) $(ARGS)
 else
 sweep: bench
 	@:
@@ -44,8 +46,8 @@ bench: $(READY)  ## measure our speed: make bench, make bench mechanisms, make b
 mechanisms loop: bench
 	@:
 
-report: $(READY)  ## write the leaderboards from the records
-	$(RUN) -m attnbench report
+report: $(READY)  ## write the leaderboards from the records of your runs (RESULTS=folder)
+	$(RUN) -m attnbench report results=$(strip $(RESULTS))
 
 clean:  ## remove the environment, caches and checkpoints; never results/
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -1,6 +1,5 @@
 """A cell: one point of the grid, and the fingerprints that say which cells are the same and which compare."""
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -9,12 +8,21 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from attnbench import mechanisms
+from attnbench import data, identity, mechanisms, tasks
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
-NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs")
-SHARED_BY_ALL = (f"{mechanisms.__name__}.base",)  # a change to it is a new PROTOCOL
+NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request")
+NAMES_ONLY = ("task", "recipe")  # parts whose name is what a person calls them: another name, the same cell
+WHERE = ("data.root=", "data.download=", *(f"{name}{end}" for name in NOT_IDENTITY for end in ".=/"))
+APART = (
+    "backbones",
+    "cost",
+    "data",
+    "grafting",
+    "tasks",
+    "training",
+)  # parts of the code with digests of their own
 NOT_COMPARED = ("attn", "site", "seed")
 NO_VALUE = object()
 
@@ -65,8 +73,9 @@ class Cell:
     def table(self) -> str:
         """Fingerprint of all that the cells of one leaderboard share."""
         # How cost was measured changes no accuracy, so trained cells compare whatever it was.
-        apart = NOT_COMPARED if not self.config.task.trains else (*NOT_COMPARED, "cost")
-        return fingerprint({k: v for k, v in self._identity.items() if k not in apart})
+        apart = NOT_COMPARED if not self.config.recipe.trains else (*NOT_COMPARED, "cost")
+        shared = {k: v for k, v in self.code.items() if k != "grafting"}
+        return fingerprint({"code": shared, **{k: v for k, v in self._identity.items() if k not in apart}})
 
     @cached_property
     def digest(self) -> str:
@@ -74,9 +83,18 @@ class Cell:
         return mechanism_digest(self.mechanism)
 
     @cached_property
+    def code(self) -> Mapping[str, str]:
+        """Digests of the code that it runs, by part."""
+        config = self.config
+        task = tasks.find(config.task.source or config.task.name)
+        reader = data.entry(config.data, config.task.name) if config.recipe.trains else None
+        parts = code(task.place.path, task.cls, config.backbone.source, reader)
+        return parts if self.mechanism == "none" else {**parts, "grafting": grafting_digest()}
+
+    @cached_property
     def key(self) -> str:
         """Fingerprint of all that can change one of its numbers; the name of its record."""
-        return fingerprint({**self._identity, "digest": self.digest})
+        return fingerprint({**self._identity, "digest": self.digest, "code": self.code})
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -86,6 +104,8 @@ class Cell:
         if "contains_at" in config["backbone"]:
             config["backbone"]["digest"] = mechanism_digest(str(self.config.backbone.contains))
         config["task"] = {k: v for k, v in config["task"].items() if k != "sites"}
+        for part in NAMES_ONLY:
+            config[part] = {k: v for k, v in config[part].items() if k != "name"}
         # The control is the same wherever it would have stood.
         config["site"] = None if self.mechanism == "none" else self._where()
         return {**config, "protocol": PROTOCOL}
@@ -94,6 +114,11 @@ class Cell:
         """The site by what it matches, so that renaming it in a file changes nothing."""
         site = self.config.sites.get(self.site)
         return {"name": self.site} if site is None else settled(site)
+
+    @property
+    def request(self) -> list[str]:
+        """The words that asked for it, without those that say where and how it runs."""
+        return [word for word in self.config.request if not word.lstrip("+").startswith(WHERE)]
 
     def coordinates(self) -> dict[str, Any]:
         """What a person calls it."""
@@ -112,7 +137,8 @@ class Cell:
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
         config = asdict(self.config)
-        config["data"].pop("root")
+        for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
+            config["data"].pop(name)
         return {
             "key": self.key,
             "status": status,
@@ -120,7 +146,9 @@ class Cell:
             "cell": self.coordinates(),
             "table": self.table,
             "digest": self.digest,
-            "config": {k: v for k, v in config.items() if k not in ("results", "runs")},
+            "code": dict(self.code),
+            "request": self.request,
+            "config": {k: v for k, v in config.items() if k not in ("results", "runs", "request")},
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,
@@ -179,45 +207,42 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@cache
-def sources(path: Path) -> tuple[Path, ...]:
-    """A mechanism's file and the files of `attnbench.mechanisms` that it imports, but for what all share."""
-    found, rest = [path], [path]
-    while rest:
-        tree = ast.parse(rest.pop().read_text(encoding="utf-8"))
-        names = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-        for name in names:
-            if not name.startswith(f"{mechanisms.__name__}.") or name in SHARED_BY_ALL:
-                continue
-            file = mechanisms.HERE.joinpath(*name.split(".")[2:]).with_suffix(".py")
-            if file.is_file() and file not in found:
-                found.append(file)
-                rest.append(file)
-    return tuple(found)
-
-
 def mechanism_digest(name: str) -> str:
-    """Fingerprint of a mechanism's code: its file, and what that imports of the zoo's shared parts."""
-    first, *others = sources(mechanisms.entry(name).path)
-    own = code_digest(first)
-    return fingerprint({"own": own, "shared": sorted(map(code_digest, others))}) if others else own
+    """Digest of a mechanism's own code, without what all mechanisms inherit."""
+    found = mechanisms.entry(name)
+    return _part(f"mechanism {name}", found.path, found.cls, unfollowed=("mechanisms.base",))
 
 
 @cache
-def code_digest(path: Path) -> str:
-    """Fingerprint of a Python file's meaning: comments, docstrings and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    return fingerprint({"ast": ast.dump(tree)})
+def code(task: Path, cls: str, backbone: str, reader: tuple[Path, str] | None) -> Mapping[str, str]:
+    """Digests of the code that the cells of a table share: backbone, task, and data and training, or cost.
+
+    `task` and `reader` are files and what is meant in them; without a reader nothing is trained.
+    """
+    place = identity.PACKAGE
+    builder = next(p for p in (place / "backbones").glob(f"*{backbone}.py") if p.stem.strip("_") == backbone)
+    digests = {
+        "base": _part("base of mechanisms", place / "mechanisms" / "base.py", "Mechanism"),
+        "backbone": _part(f"backbone {backbone}", builder, "build"),
+        "task": _part(f"task {task.stem}", task, cls),
+    }
+    if reader is not None:
+        digests["data"] = _part(f"data {reader[0].stem}", *reader)
+        loop = _part("training", place / "training" / "loop.py", "Training", "train", "evaluate")
+        group = _part("training on processes", place / "training" / "distributed.py", "Group", "joined")
+        return {**digests, "training": loop, "processes": group}
+    return {**digests, "cost": _part("cost", place / "cost" / "profile.py", "profile")}
 
 
-def _is_text(node: ast.AST) -> bool:
-    """Whether a statement is nothing but a string."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def grafting_digest() -> str:
+    """Digest of the code that puts mechanisms into networks."""
+    return _part("grafting", identity.PACKAGE / "grafting" / "graft.py", "graft")
+
+
+@cache
+def _part(part: str, file: Path, *names: str, unfollowed: tuple[str, ...] = ()) -> str:
+    """The digest under which a part of the code stands in keys; no part looks into another."""
+    inside = file.is_relative_to(identity.PACKAGE)
+    own = f"{file.relative_to(identity.PACKAGE).parts[0]}." if inside else ""
+    stop = (*identity.UNFOLLOWED, *unfollowed, *(package for package in APART if package != own))
+    return identity.canonical(part, identity.digest(file, *names, unfollowed=stop))

@@ -16,6 +16,10 @@ class Overdue(Exception):
     """A cell took longer than it may; its checkpoint is kept."""
 
 
+class Interrupted(Exception):
+    """A process that a cell depends on died; its checkpoint is kept, and it goes on from there."""
+
+
 class Impossible(Exception):
     """A combination without meaning (a 7x7 window on a 1x1 map); recorded as skipped, never a crash."""
 

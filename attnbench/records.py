@@ -3,16 +3,24 @@
 import errno
 import itertools
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from attnbench.errors import Unwritable
 
+log = logging.getLogger(__name__)
+
 SCHEMA = 1
+CHECKPOINT = "checkpoint.pt"  # of a cell that is not done, in its folder of runs/
+TRIES = 3  # of a cell, each of them interrupted before it got any further
 Record = dict[str, Any]
 
 
@@ -48,12 +56,62 @@ def read(results: Path) -> tuple[list[Record], dict[str, str]]:
 
 def stamp(results: Path, key: str) -> int | None:
     """When a cell's record was written, in ns; None where there is none."""
-    if find(results, key) is None:
-        return None
+    return None if find(results, key) is None else written(path(results, key))
+
+
+def written(file: Path) -> int | None:
+    """When a file was last written, in ns; None where there is none."""
     try:
-        return path(results, key).stat().st_mtime_ns
-    except FileNotFoundError:
+        return file.stat().st_mtime_ns
+    except OSError:
         return None
+
+
+class Tries:
+    """Counts how often a cell was interrupted without any progress in between."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint, self.last, self.count = checkpoint, written(checkpoint), 0
+
+    def again(self) -> bool:
+        """Count an interruption; whether the cell is to be tried again."""
+        before, self.last = self.last, written(self.checkpoint)
+        self.count = 1 if self.last != before else self.count + 1
+        return self.count < TRIES
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def locked(file: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file; the system releases it however this process ends. Raises `Busy` or `Unwritable`.
+
+    On a file system without locks it warns once and holds nothing: a cell may then run twice, but is recorded
+    once, since `write_first` creates a record exclusively.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise Unwritable(f"cannot write {file.parent}: {error.strerror}") from error
+    lock = FileLock(file, blocking=wait, fallback_to_soft=False)  # a soft lock outlives a killed process
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Busy from None
+    except OSError as error:
+        _warn_of_no_locks(file.parent.parent, error.strerror or "")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _warn_of_no_locks(folder: Path, reason: str) -> None:
+    log.warning("%s is on a file system without locks (%s): cells may run twice", folder, reason)
 
 
 def write(results: Path, record: Mapping[str, Any]) -> Path:

@@ -16,9 +16,9 @@ from attnbench import cost, data, records, tasks, tracking
 from attnbench.cell import Cell, fingerprint
 from attnbench.config.schema import Config, Hardware, Track
 from attnbench.data.pipeline.split import Dataset
-from attnbench.errors import Impossible, Overdue, UserError
+from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
-from attnbench.lock import Busy, locked
+from attnbench.records import Busy, locked
 from attnbench.training import distributed, micro_batch
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
@@ -49,7 +49,7 @@ def run(cell: Cell, watcher: Watcher | None = None, seen: int | None = None) -> 
     records.check_writable(results)
     device = pick_device(cell.config.hardware)
     _prepare(cell.config.hardware, device)
-    with distributed.joined(device) as group, locked(folder) if group.first else nullcontext():
+    with distributed.joined(device) as group, locked(folder / "lock") if group.first else nullcontext():
         quicker = group.first and records.stamp(results, cell.key) != seen
         if group.any(quicker, device):
             return records.find(results, cell.key) or {}
@@ -102,6 +102,7 @@ def _attempt(
     """Measure the cell as far as it goes; how it ended, and why."""
     if cell.impossible:
         return "skipped", cell.impossible
+    tries = records.Tries(folder / records.CHECKPOINT)
     while True:
         measured.curve = []
         try:
@@ -114,18 +115,33 @@ def _attempt(
         except Damaged as error:
             watcher.note(str(error))
             continue
-        except (UserError, Stopped):
+        except (UserError, Stopped, Interrupted):
             raise
         except Overdue as error:
             measured.keep, measured.traceback = True, current_traceback()
             return "failed", str(error)
         except Exception as error:  # the record says what happened, and a sweep goes on
-            measured.traceback = current_traceback()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            if distributed.process_lost(error) and _goes_on(reason, watcher, group, tries):
+                continue
+            measured.traceback = current_traceback()
             if not micro_batch.lacks_memory(error):
+                measured.keep = distributed.process_lost(error)
                 return "failed", reason
         if not micro_batch.try_smaller(cell.config, group.world == 1, folder, watcher.note, measured):
             return "out_of_memory", reason
+
+
+def _goes_on(reason: str, watcher: Watcher, group: Group, tries: records.Tries) -> bool:
+    """Whether a cell is tried again after a process that it depends on died."""
+    if watcher.stop():  # a batch system's signal reaches helper processes, too
+        raise Stopped
+    if group.world > 1:
+        raise Interrupted(f"a process of its group died ({reason})")
+    if not tries.again():
+        return False
+    watcher.note(f"{reason}; the cell goes on from its checkpoint")
+    return True
 
 
 def _measure(
@@ -135,7 +151,7 @@ def _measure(
     if measured.micro_batch is not None:
         config = replace(config, hardware=replace(config.hardware, micro_batch=measured.micro_batch))
     task = tasks.load(config)
-    dataset = _dataset(config, device) if config.task.trains else None  # what is missing is missed at once
+    dataset = _dataset(config, device) if config.recipe.trains else None  # what is missing is missed at once
     measured.took("data")
     network = build(cell, task).to(device)
     measured.took("build")
@@ -145,6 +161,8 @@ def _measure(
     if dataset is None:
         cost.check(measured.cost or {})
         return
+    if group.any(watcher.stop(), device):
+        raise Stopped
     measured.checksum = dataset.checksum
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
@@ -152,7 +170,7 @@ def _measure(
     steps = len(dataset.train) // config.recipe.batch_size
     _check_sizes(config, len(dataset.train), steps, group)
     training = Training(network, task, config, steps, group)
-    checkpoint = Checkpoint(folder / "checkpoint.pt", config.hardware.checkpoint_s, group)
+    checkpoint = Checkpoint(folder / records.CHECKPOINT, config.hardware.checkpoint_s, group)
 
     def told(row: dict[str, float]) -> None:
         measured.curve.append(row)
@@ -162,7 +180,7 @@ def _measure(
     last = {k.removeprefix("val_"): v for k, v in measured.curve[-1].items() if k.startswith("val_")}
     # The test split is read here, once, and never before the last epoch.
     measured.took("train")
-    test = evaluate(training.evaluated, dataset.test, task, config, group)
+    test = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop)
     measured.took("test")
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
 

@@ -60,7 +60,7 @@ def chosen(arguments: Sequence[str]) -> list[str]:
     """The names asked for, or all that make maps; raises `UserError` for unknown ones and other words."""
     if not arguments:
         known = [name for name, entry in mechanisms.entries().items() if entry.category in CATEGORIES]
-        return [name for name in known if mechanisms.load(name).gives == "map"]
+        return [name for name in known if mechanisms.load(name).returns == "map"]
     key, _, names = arguments[0].partition("=")
     if len(arguments) > 1 or key != "only" or not names:
         raise UserError(f"bench mechanisms takes only=NAME,NAME or nothing, not {' '.join(arguments)}")

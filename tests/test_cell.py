@@ -1,12 +1,10 @@
 """What makes two cells the same, and which cells compare."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
-from attnbench import mechanisms
-from attnbench.cell import Cell, code_digest, settled, sources
+from attnbench.cell import Cell, settled
 from attnbench.sweep.experiment import cell
 
 
@@ -94,29 +92,6 @@ def test_a_site_that_the_backbone_lacks_is_impossible_and_says_what_there_is():
     assert Cell(bare).impossible == "resnet8 has no site 'residual' (it has: stage)"
 
 
-def test_digest_sees_code_but_no_comment_docstring_or_layout(tmp_path: Path):
-    texts = {
-        "a": '"""Doc."""\nx = 1  # one\n',
-        "b": '"""Other."""\n\nx   =   1\n',
-        "c": '"""Doc."""\nx = 2\n',
-    }
-    digests = {}
-    for name, text in texts.items():
-        (tmp_path / f"{name}.py").write_text(text)
-        digests[name] = code_digest(tmp_path / f"{name}.py")
-    assert digests["a"] == digests["b"] != digests["c"]
-
-
-def test_digest_sees_the_shared_parts_that_a_mechanism_imports():
-    def names(mechanism: str) -> list[str]:
-        return [path.name for path in sources(mechanisms.entry(mechanism).path)]
-
-    assert names("se") == ["se.py"]
-    assert names("sk")[0] == "sk.py"
-    assert {"conv.py", "norm.py"} <= set(names("sk"))
-    assert cell(["attn=sk"]).digest != code_digest(mechanisms.entry("sk").path)
-
-
 def test_attention_that_is_put_into_the_backbone_is_part_of_what_it_is(monkeypatch: pytest.MonkeyPatch):
     words = ["task=seg", "backbone=spnet50", "attn=mpm"]
     one = cell(words)
@@ -130,3 +105,33 @@ def test_attention_that_is_put_into_the_backbone_is_part_of_what_it_is(monkeypat
 def test_record_holds_no_path_of_this_machine():
     record = cell(["attn=se", "data.root=/a/private/folder", "results=/another"]).record("done")
     assert "/a" not in str(record)
+
+
+def test_a_cell_is_the_same_under_another_name_of_its_recipe_and_its_task():
+    one = cell(["attn=se"])
+    renamed = replace(one.config, recipe=replace(one.config.recipe, name="mine"))
+    assert Cell(renamed).key == one.key
+    assert Cell(renamed).table == one.table
+
+
+def test_a_record_holds_the_words_that_asked_for_it_without_where_it_ran():
+    words = [
+        "attn=se",
+        "attn.reduction=8",
+        "data.root=/a/folder",
+        "hardware.device=cpu",
+        "results=r",
+        "seed=3",
+    ]
+    assert cell(words).record("done")["request"] == ["attn=se", "attn.reduction=8", "seed=3"]
+
+
+def test_tables_part_where_the_code_that_their_cells_share_differs(monkeypatch: pytest.MonkeyPatch):
+    def found() -> list[tuple[str, str]]:
+        return [(each.table, each.key) for each in (cell(["attn=se"]), cell(["attn=none"]))]
+
+    (table, key), (control_table, control_key) = found()
+    monkeypatch.setattr("attnbench.cell.code", lambda *parts: {"backbone": "rewritten"})
+    (other, other_key), (other_control, other_control_key) = found()
+    assert table == control_table != other == other_control
+    assert len({key, control_key, other_key, other_control_key}) == 4

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attnbench.checks import suite
+from tests import committed
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,7 +50,7 @@ def test_the_readmes_figures_are_those_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = re.search(r"\(results/(\S+)\.md\)\):\n\n((?:\|.*\n)+)", readme)
     assert table
-    page = (ROOT / "results" / f"{table[1]}.md").read_text(encoding="utf-8")
+    page = (committed.results() / f"{table[1]}.md").read_text(encoding="utf-8")
     _, _, *rows = table[2].splitlines()
     assert len(rows) > 2
     for row in rows:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.grafting.graft import graft
 
 HERE = Path(__file__).parent
+TIMM = "timm"  # the source of all networks that are not ours
 
 
 def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
@@ -32,14 +34,11 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
 
 def _bare(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.Module:
     """The network without what `contains_at` puts into it."""
-    if backbone.source == "timm":
+    if backbone.source == TIMM:
         from attnbench.backbones import _timm
 
         return _timm.build(backbone, classes, image)
-    own = [path.stem for path in HERE.glob("[!_]*.py")]
-    if backbone.source not in own:
-        raise unknown(f"source of backbone {backbone.name}", backbone.source, [*own, "timm"])
-    module = import_module(f"{__name__}.{backbone.source}")
+    module = _module(backbone)
     stems = list(getattr(module, "STEMS", ["cifar"]))
     if backbone.stem not in stems or backbone.pretrained:
         asked = "pretrained=true" if backbone.pretrained else f"stem={backbone.stem}"
@@ -51,6 +50,19 @@ def _bare(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
         return module.build(classes, size, **stem, **backbone.args)
     except TypeError as error:
         raise UserError(f"backbone {backbone.name}: backbone.args={backbone.args}: {error}") from error
+
+
+def names_labels(backbone: Backbone) -> bool:
+    """Whether the network names all labels of a sequence itself, without a decoder."""
+    return backbone.source != TIMM and getattr(_module(backbone), "WHOLE", False)
+
+
+def _module(backbone: Backbone) -> ModuleType:
+    """The file that builds it."""
+    own = [path.stem for path in HERE.glob("[!_]*.py")]
+    if backbone.source not in own:
+        raise unknown(f"source of backbone {backbone.name}", backbone.source, [*own, TIMM])
+    return import_module(f"{__name__}.{backbone.source}")
 
 
 def stage_info(channels: Sequence[int], strides: Sequence[int]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -53,7 +54,7 @@ class Case:
     @property
     def logits(self) -> bool:
         """Whether it ends in scores, not in a map."""
-        return self.cls.gives == "logits"
+        return self.cls.returns == "logits"
 
     def with_(self, **changes: Any) -> Self:
         return replace(self, **changes)
@@ -69,10 +70,10 @@ class Case:
             replaces = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
         if self.logits:
             replaces = Control(self.classes, self.sequence, self.channels)
-        if self.cls.skeletons:
+        if self.cls.reads == "skeleton":
             size = (self.channels // 3, 3)
             return Place("probe", self.channels, size, replaces=replaces, frames=self.frames)
-        frames = self.frames if self.cls.clips or ("head" in self.sites and self.logits) else None
+        frames = self.frames if self.cls.reads == "clip" or ("head" in self.sites and self.logits) else None
         return Place("probe", self.channels, self.size, replaces=replaces, frames=frames)
 
     def trained(self, seed: int = 0) -> Mechanism:
@@ -82,16 +83,16 @@ class Case:
     def x(self, seed: int = 1) -> Tensor:
         """What it takes, of standard normal numbers in float64, which asks for its gradient."""
         shape: tuple[int, ...] = (self.batch, self.channels, *self.size)
-        if self.cls.skeletons:
+        if self.reads == "skeleton":
             shape = (self.batch, self.frames, self.channels // 3, 3)
-        elif self.clips:
+        elif self.reads == "clip":
             shape = (self.batch, self.frames, self.channels, *self.size)
         return draw(shape, seed).requires_grad_()
 
-    @property
-    def clips(self) -> bool:
-        """Whether it takes clips, with these options."""
-        return self.cls.clips or ("space_time" in self.options and self.fresh().clips)
+    @cached_property
+    def reads(self) -> str:
+        """What it takes, with these options: a map, clip, vector or skeleton."""
+        return self.fresh().reads if self.cls.reads == "map" else self.cls.reads
 
     @property
     def result(self) -> tuple[int, ...] | None:

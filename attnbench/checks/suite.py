@@ -36,7 +36,7 @@ Check = Callable[[Case], None]
 def parameters(case: Case) -> None:
     """At default options the module has the parameters that its card states, at several widths."""
     tried = 0
-    widths = tuple(3 * joints for joints in JOINTS) if case.cls.skeletons else WIDTHS
+    widths = tuple(3 * joints for joints in JOINTS) if case.cls.reads == "skeleton" else WIDTHS
     for channels in widths:
         try:
             module = case.with_(options={}, channels=channels).fresh()
@@ -154,7 +154,7 @@ def images(case: Case) -> None:
 
 def sizes(case: Case) -> None:
     """Odd and non-square maps keep their shape, built for them or not, or are refused clearly."""
-    if case.cls.skeletons:
+    if case.cls.reads == "skeleton":
         raise Meaningless("a skeleton is no map: it has no height and width")
     for size in SIZES:
         other = case.with_(size=size)
@@ -166,7 +166,7 @@ def sizes(case: Case) -> None:
 
 def point(case: Case) -> None:
     """A 1x1 map gives finite values and gradients, or is refused clearly."""
-    if case.cls.skeletons:
+    if case.cls.reads == "skeleton":
         raise Meaningless("a skeleton is no map: it has no height and width")
 
     def use(module: Mechanism, x: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ def half_training(case: Case) -> None:
 
 def channels_last(case: Case) -> None:
     """The memory layout channels_last changes no number."""
-    if case.cls.skeletons:
+    if case.cls.reads == "skeleton":
         raise Meaningless("a skeleton is no map: it has one layout")
     for training in (True, False):
         module, x = case.trained().train(training), case.x()

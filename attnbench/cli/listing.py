@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from attnbench import mechanisms
-from attnbench.config import files, load
+from attnbench.config import compose, files
 from attnbench.config.files import names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
@@ -53,7 +53,7 @@ def _backbones(name: str | None) -> Iterator[str]:
         raise unknown("backbone", name, known)
     width = max(map(len, known))
     for backbone in [name] if name else known:
-        content = load.read("backbone", backbone)
+        content = compose.read("backbone", backbone)
         own = f"  (contains {content['contains']})" if content.get("contains") else ""
         yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
         if name:
@@ -67,19 +67,18 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             raise unknown(group, name, known)
         width = max(map(len, known))
         for each in [name] if name else known:
-            file = files.find(group, each)
-            yield f"  {each:<{width}}  {_comment(file)}".rstrip()
+            yield f"  {each:<{width}}  {_comment(files.find(group, each))}".rstrip()
             if name:
-                text = yaml.safe_dump(load.read(group, each), sort_keys=False)
+                text = yaml.safe_dump(compose.read(group, each), sort_keys=False)
                 yield from (f"    {line}" for line in text.splitlines())
 
     return listed
 
 
-def _comment(file: Path) -> str:
+def _comment(path: Path) -> str:
     """The comment on top of a file, as one line."""
     comments = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         comments.append(line.lstrip("# ").strip())

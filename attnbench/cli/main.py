@@ -201,7 +201,7 @@ def _data_is_there(cells: "Sequence[Cell]") -> None:
     from attnbench import data
 
     for cell in cells:
-        if cell.config.task.trains:
+        if cell.config.recipe.trains:
             data.present(cell.config.data)
 
 
@@ -251,15 +251,11 @@ def _list(words: list[str], flags: list[str]) -> int:
 
 
 def _cost(words: list[str], flags: list[str]) -> int:
-    """A task that is trained stands for its own form without data and training."""
+    """One network's costs; nothing is trained, whatever recipe is named."""
     from attnbench.cli.show import cost_tree
-    from attnbench.config.schema import choices
     from attnbench.sweep.experiment import cell
 
-    profiles = (name for name in choices("task") if name.endswith("_profile"))
-    untrained = {f"task={name.removesuffix('_profile')}": f"task={name}" for name in profiles}
-    untrained["task=cls"] = "task=profile"
-    found = cell(["task=profile", "recipe=none", *(untrained.get(w, w) for w in words)])
+    found = cell([*words, "recipe=none"])
     return _configuration(found.config) if "--cfg" in flags else cost_tree(found)
 
 

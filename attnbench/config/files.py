@@ -6,13 +6,12 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from attnbench.config import strict
+from attnbench.config import sources, strict
 from attnbench.errors import UserError, near
 
 PACKAGE = Path(__file__).parents[1]
 FILED = ("task", "data", "backbone", "recipe", "hardware", "track", "launch")  # groups with a folder of files
 EXPERIMENT = "experiment"
-ADDED = "ATTNBENCH_CONFIG"  # environment variable: a user's folders, which workers inherit
 
 
 def folder(name: str) -> Path:
@@ -21,8 +20,8 @@ def folder(name: str) -> Path:
 
 
 def added() -> tuple[Path, ...]:
-    """The folders that a user added, in order."""
-    return tuple(map(Path, filter(None, os.environ.get(ADDED, "").split(os.pathsep))))
+    """The folders that a user added, in order, absolute."""
+    return tuple(path.absolute() for path in sources.folders())
 
 
 def add(place: str) -> None:
@@ -43,7 +42,7 @@ def add(place: str) -> None:
                 f"{path / group / twice}.yaml: attnbench has {group}={twice} itself; rename the file"
             )
     if path not in added():
-        os.environ[ADDED] = os.pathsep.join(map(str, (*added(), path)))
+        os.environ[sources.VARIABLE] = os.pathsep.join(map(str, (*added(), path)))
 
 
 def _path(place: str) -> Path:

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attnbench import data, mechanisms
-from attnbench.config import fields, options
-from attnbench.config.schema import Config
+from attnbench import data, mechanisms, tasks
+from attnbench.config import compose, fields, options
+from attnbench.config.files import names
+from attnbench.config.schema import Backbone, Config
 from attnbench.errors import UserError, unknown
 
 SEED = next(each.metadata for each in dataclasses.fields(Config) if each.name == "seed")
@@ -30,8 +31,8 @@ def check_shared(config: Config) -> None:
     """As `validate`, of what the cells of one table have in common."""
     for path, value, bounds in _values(config):
         fields.check(path, value, bounds)
-    options.check_task(config.task, config.data.classes)
-    data.check(config.data, config.task.name if config.task.trains else None)
+    tasks.check_options(config, config.task.options)
+    data.check(config.data, config.task.name if config.recipe.trains else None)
     _check_backbone(config)
     _check_task(config)
 
@@ -57,19 +58,22 @@ def check_site(config: Config) -> None:
 
 
 def _check_backbone(config: Config) -> None:
-    task, backbone = config.task.name, config.backbone
-    needs = "skeletons" if task.removesuffix("_profile") == "skeleton" else "images"
+    needs, backbone = tasks.card(config).backbone, config.backbone
     if backbone.takes != needs:
-        known = "lstm" if needs == "skeletons" else "resnet8"
+        known = (name for name in names("backbone") if _takes(name) == needs)
         raise UserError(
-            f"task={task} hands over {needs}, and backbone={backbone.name} takes {backbone.takes}: "
-            f"choose another, such as backbone={known}"
+            f"task={config.task.name} hands over {needs}, and backbone={backbone.name} takes "
+            f"{backbone.takes}: choose another, such as backbone={next(known, 'NAME')}"
         )
+
+
+def _takes(backbone: str) -> str:
+    return compose.read("backbone", backbone).get("takes", Backbone.takes)
 
 
 def _check_task(config: Config) -> None:
     recipe = config.recipe
-    if config.task.trains:
+    if config.recipe.trains:
         _check_training(config)
     if (recipe.augment.mixup or recipe.augment.cutmix) and recipe.batch_size % 2:
         raise UserError(f"recipe.batch_size={recipe.batch_size}: mixup and cutmix need an even one")
@@ -78,7 +82,7 @@ def _check_task(config: Config) -> None:
 def _check_training(config: Config) -> None:
     recipe, augment = config.recipe, config.recipe.augment
     if recipe.epochs == 0:
-        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or task=profile for costs")
+        raise UserError("recipe.epochs=0 trains nothing: choose another recipe, or recipe=none for costs")
     if recipe.schedule.warmup_epochs >= recipe.epochs:
         raise UserError(
             f"recipe.schedule.warmup_epochs={recipe.schedule.warmup_epochs}: must be below "
@@ -89,5 +93,6 @@ def _check_training(config: Config) -> None:
             f"recipe.augment.crop_size={list(augment.crop_size)}: is for crop=scaled, "
             f"and recipe.augment.crop={augment.crop}"
         )
-    data.check_augment(augment, config.task.name)
-    data.check_order(config.data, augment, config.task.name)
+    card = tasks.card(config)
+    data.check_augment(augment, card.masks)
+    data.check_targets(config, card)

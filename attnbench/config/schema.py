@@ -13,6 +13,15 @@ SEEDS = "[0, 4_294_967_295]"  # NumPy's generators take 32 bits
 DEVICE = r"auto|cpu|mps|cuda(:\d{1,3})?"
 
 
+class Anything:
+    """Equal to every value: the neutral value of facts, which are never part of what a cell is."""
+
+    __hash__ = None  # type: ignore[assignment]  # what equals everything has no hash
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
 class Layout(StrEnum):
     """How a site's module holds its map: as (b, c, h, w), as (b, h, w, c), or as (b, n, c) tokens.
 
@@ -72,12 +81,35 @@ class Backbone:
     sites: dict[str, Site] = field(default_factory=dict)
 
 
+class Origin(StrEnum):
+    """How a data set comes to be there."""
+
+    folder = "folder"  # in data.root
+    fetched = "fetched"  # in data.root, where data.download=true can put it
+    generated = "generated"  # made on the fly, without a folder
+
+
+@dataclass
+class Served:
+    """What a data set has for one task."""
+
+    classes: int | None = number(None, "[1, 1_000_000]")
+    frames: int | None = number(None, "[1, 4096]")
+    joints: int | None = number(None, "[1, 4096]")
+    length: int | None = number(None, "[1, 4096]")
+    mirrors: bool = True  # false: the mirror image of an input has another target
+
+
 @dataclass
 class Data:
     """A data set: where it lies, how much of it, and what its images are like."""
 
     name: str = label()
-    source: str | None = None  # the file under attnbench/data that reads it; null: the one of that name
+    # What reads it: a file under attnbench/data/readers, FILE.py or MODULE:NAME; null: the file of that name.
+    source: str | None = None
+    origin: Origin = field(default=Origin.folder, metadata={"neutral": Anything()})
+    # The tasks that it serves, each with what settings below have for it where they are null (classes: 0).
+    tasks: dict[str, Served] = field(default_factory=dict, metadata={"neutral": Anything()})
     root: str | None = place(None)  # folder that holds the set
     download: bool = False  # let torchvision fetch what is missing
     size: int = number(32, "[1, 8192]")  # height of the images that the network sees, px
@@ -169,6 +201,7 @@ class Recipe:
     precision: Precision = Precision.fp32
     clip_norm: float = number(0.0, "[0, 1_000_000]")  # largest norm of all gradients together; 0: off
     evaluate_every: int = number(1, "[1, 1_000_000]")  # epochs between evaluations on the validation split
+    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
@@ -176,11 +209,12 @@ class Task:
     """What the network is asked to do."""
 
     name: str = label()
+    # The code: a file under attnbench/tasks, FILE.py or MODULE:NAME; null: the file of that name.
+    source: str | None = field(default=None, metadata={"neutral": None})
     options: dict[str, Any] = field(default_factory=dict)
     # Places in what the task builds around the backbone, such as its head: patterns from the network's top.
     sites: dict[str, Site] = field(default_factory=dict, metadata={"neutral": {}})
     encoder: str = field(default="", metadata={"neutral": ""})  # the backbone's name in that network
-    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
 
 
 @dataclass
@@ -272,6 +306,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = place("results")  # folder of the records and tables
     runs: str = place("runs")  # folder of checkpoints and logs
+    request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property
     def sites(self) -> dict[str, Site]:

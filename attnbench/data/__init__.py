@@ -1,59 +1,29 @@
 """A data set's name -> its training, validation and test splits, as batches on the device.
 
-A reader, which `data.source` (or else `data.name`) names, serves one or several tasks, each by a file of this
-folder that has `build(data, device, workers) -> Dataset`.
+A reader is a file under readers/ or of a user's folder, which `data.source` (or else `data.name`) names.
+What a set has for which task stands in its YAML (`data.tasks`).
 """
 
+import ast
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config import sources
+from attnbench.config.files import names
+from attnbench.config.schema import Augment, Config, Data, Origin, Served
 from attnbench.errors import UserError, unknown
+from attnbench.identity import module_file, source
+from attnbench.tasks import Card
 
 if TYPE_CHECKING:
     import torch
 
     from attnbench.data.pipeline.split import Dataset
 
-READERS: dict[str, dict[str, str]] = {  # reader -> task -> the file that reads what the task needs
-    "cifar": {"cls": "readers.cifar"},
-    "imagefolder": {"cls": "readers.imagefolder"},
-    "scenes": {
-        "cls": "scenes.digits",
-        "seg": "scenes.masks",
-        "clip": "scenes.clips",
-        "retrieval": "scenes.retrieval",
-        "skeleton": "scenes.skeletons",
-        "sequence": "scenes.sequence",
-    },
-    "camvid": {"seg": "readers.camvid"},
-    "voc": {"seg": "readers.voc"},
-    "cityscapes": {"seg": "readers.cityscapes"},
-    "ade20k": {"seg": "readers.ade20k"},
-    "frames": {"clip": "readers.frames"},
-    "mars": {"retrieval": "readers.mars"},
-    "mnist": {"cls": "readers.mnist"},
-    "sbu": {"skeleton": "readers.sbu"},
-    "svhn": {"sequence": "readers.svhn"},
-}
-MASKED = ("seg",)  # tasks whose targets are masks, which move with their images
-CROPS = ("none", "pad", "resized", "scaled")
-FETCHED = ("cifar", "mnist", "voc", "imagenette")  # readers and sets that torchvision can download
-CLASSES = {  # of sets that do not fix their number by a file: reader -> task -> classes
-    "scenes": {"cls": 10, "seg": 11, "clip": 8, "retrieval": 40, "skeleton": 6, "sequence": 11},
-}
-USUAL = {  # settings that depend on set and task, where nothing is said: setting -> reader -> task -> value
-    "frames": {
-        "scenes": {"clip": 8, "retrieval": 4, "skeleton": 24},
-        "frames": {"clip": 8},
-        "mars": {"retrieval": 4},
-        "sbu": {"skeleton": 32},
-    },
-    "joints": {"scenes": {"skeleton": 15}, "sbu": {"skeleton": 30}},
-    "length": {"scenes": {"sequence": 3}, "svhn": {"sequence": 5}},
-}
+READERS = sources.Group("reader of data (data.source)", "data.readers", "data")
 
 
 def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls") -> "Dataset":
@@ -62,9 +32,35 @@ def load(data: Data, device: "torch.device", workers: int = 0, task: str = "cls"
     Raises `UserError` where it is unknown, missing, damaged or not as described. `workers` is the number of
     processes that decode images of sets that stream from a folder.
     """
-    check(data, task)
-    file = READERS[data.source or data.name][task]
-    return import_module(f"{__name__}.{file}").build(data, device, workers)
+    check(data, task if data.tasks else None)
+    return _reader(data, task).build(data, device, workers)
+
+
+def _reader(data: Data, task: str) -> Any:
+    """What reads a set for a task: a module, or an object, with `build(data, device, workers) -> Dataset`.
+
+    A reader's `PARTS` (task -> module), where it has them, read for one task each.
+    """
+    place = sources.place(READERS, data.source or data.name)
+    found = getattr(place.load(), place.attribute) if place.attribute else place.load()
+    parts: Mapping[str, str] = getattr(found, "PARTS", {})
+    if parts and task not in parts:
+        raise UserError(
+            f"task={task}: data set '{data.name}' has nothing for it; it serves {', '.join(parts)}"
+        )
+    return import_module(parts[task]) if parts else found
+
+
+def entry(data: Data, task: str) -> tuple[Path, str]:
+    """The file that reads a set for a task, and what is meant in it; found without importing anything."""
+    place = sources.place(READERS, data.source or data.name)
+    if place.attribute:
+        return place.path, place.attribute
+    parts = source(place.path).bound.get("PARTS")
+    if not isinstance(parts, ast.Assign | ast.AnnAssign) or parts.value is None:
+        return place.path, "build"
+    module = ast.literal_eval(parts.value).get(task, "")
+    return module_file(module) or place.path, "build"
 
 
 def check(data: Data, task: str | None = None) -> None:
@@ -72,104 +68,85 @@ def check(data: Data, task: str | None = None) -> None:
 
     Needs no torch.
     """
-    reader = data.source or data.name
-    if reader not in READERS:
-        raise unknown("reader of data (data.source)", reader, READERS)
-    if task is not None and task not in READERS[reader]:
-        fit = [name for name, tasks in READERS.items() if task in tasks]
-        raise UserError(
-            f"task={task}: data set '{data.name}' has nothing for it; readers that do: {', '.join(fit)}"
-        )
+    sources.place(READERS, data.source or data.name)
+    if task is not None and task not in data.tasks:
+        raise UserError(f"task={task}: data set '{data.name}' has nothing for it; {_serving(task)}")
     if not len(data.mean) == len(data.std) == data.channels:
         raise UserError(
             f"data.mean and data.std have {len(data.mean)} and {len(data.std)} numbers; "
             f"data.channels={data.channels} asks for as many of each"
         )
-    if min(data.std) <= 0:
-        raise UserError(f"data.std={list(data.std)}: every number must be above 0")
-    for name, least in (
-        ("size", 1),
-        ("width", 1),
-        ("classes", 2),
-        ("train", 1),
-        ("val", 1),
-        ("test", 1),
-        ("frames", 1),
-        ("joints", 1),
-        ("length", 1),
-    ):
-        value = getattr(data, name)
-        if value is not None and value < least:
-            raise UserError(f"data.{name}={value}: must be at least {least}")
+    if data.classes == 1:
+        raise UserError("data.classes=1: must be at least 2")
+
+
+def _serving(task: str) -> str:
+    """The data sets of `conf/` that serve a task."""
+    from attnbench.config import compose  # Hydra, for this message alone
+
+    fit = [name for name in names("data") if task in (compose.read("data", name).get("tasks") or {})]
+    return f"data sets that do: {', '.join(fit) or 'none'}"
 
 
 def classes(data: Data, task: str) -> int:
     """`data.classes`, or where that is 0 the number that the set has for the task."""
-    known = CLASSES.get(data.source or data.name, {})
-    if not data.classes and not known:
+    known = data.tasks.get(task) or next(iter(data.tasks.values()), None)
+    found = data.classes or (known.classes if known else None)
+    if not found:
         raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
-    return data.classes or known.get(task.removesuffix("_profile")) or known["cls"]
+    return found
 
 
 def settle(data: Data, task: str) -> Data:
     """The settings with what depends on the task filled in: classes, frames, joints, length."""
-    reader, known = data.source or data.name, dict[str, Any]()
-    for setting, by_reader in USUAL.items():
-        usual = by_reader.get(reader, {}).get(task.removesuffix("_profile"))
-        if getattr(data, setting) is None and usual is not None:
-            known[setting] = usual
+    served = data.tasks.get(task, Served())
+    usual = {name: getattr(served, name) for name in ("frames", "joints", "length")}
+    known = {name: value for name, value in usual.items() if getattr(data, name) is None}
     return replace(data, classes=classes(data, task), **known)
 
 
-def names(data: Data, task: str) -> list[str]:
+def label_names(data: Data, task: str) -> list[str]:
     """The classes' names where the reader knows them without the set, else their numbers."""
-    file = READERS[data.source or data.name][task.removesuffix("_profile")]
-    known = getattr(import_module(f"{__name__}.{file}"), "NAMES", ())
+    known = getattr(_reader(data, task), "NAMES", ())
     return list(known) if len(known) == data.classes else [str(label) for label in range(data.classes)]
 
 
-def check_augment(augment: Augment, task: str) -> None:
-    """Raise `UserError` where an augmentation cannot be done, or not for the task. Needs no torch."""
-    if augment.crop not in CROPS:
-        raise unknown("crop (recipe.augment.crop)", augment.crop, CROPS)
-    if augment.padding < 0 or augment.cutout < 0:
-        raise UserError(f"recipe.augment: padding={augment.padding}, cutout={augment.cutout}: px, at least 0")
-    if len(augment.scale) != 2 or not 0 < augment.scale[0] <= augment.scale[1] <= 1:
+def check_augment(augment: Augment, masks: bool) -> None:
+    """Raise `UserError` where an augmentation cannot be done, or not for the kind of targets. No torch."""
+    if len(augment.scale) != 2 or augment.scale[0] > augment.scale[1]:
         raise UserError(
             f"recipe.augment.scale={list(augment.scale)}: two shares of the area, 0 < low <= high <= 1"
         )
-    if task in MASKED:
-        _check_masked(augment, task)
+    if masks:
+        _check_masked(augment)
     elif augment.crop == "scaled" or augment.jitter:
-        raise UserError(f"recipe.augment: crop=scaled and jitter are for masks (task={MASKED[0]})")
+        raise UserError("recipe.augment: crop=scaled and jitter are for masks, which the task does not have")
 
 
-def check_order(data: Data, augment: Augment, task: str) -> None:
-    """Raise `UserError` where an augmentation would make another class of what it is applied to. No torch."""
-    ordered = task == "sequence" or (task == "clip" and (data.source or data.name) == "scenes")
-    if augment.flip and ordered:
+def check_targets(config: Config, card: Card) -> None:
+    """Raise `UserError` where an augmentation would change what a target says. Needs no torch."""
+    data, task, augment = config.data, config.task.name, config.recipe.augment
+    mirrors = card.mirrors and data.tasks.get(task, Served()).mirrors
+    if augment.flip and not mirrors:
         raise UserError(
             f"recipe.augment.flip=true: left and right are part of the labels of task={task} on "
             f"data set '{data.name}'; set recipe.augment.flip=false"
         )
-    if (augment.mixup or augment.cutmix) and task != "cls":
-        raise UserError(f"recipe.augment: mixup and cutmix are for task=cls; set them to 0 for task={task}")
+    if (augment.mixup or augment.cutmix) and not card.mixes:
+        raise UserError(f"recipe.augment: task={task} cannot mix its targets; set mixup and cutmix to 0")
 
 
-def _check_masked(augment: Augment, task: str) -> None:
+def _check_masked(augment: Augment) -> None:
     if augment.crop == "resized":
-        raise UserError(f"recipe.augment.crop=resized: task={task} has masks; choose scaled, pad or none")
+        raise UserError("recipe.augment.crop=resized: the task has masks; choose scaled, pad or none")
     for name in ("mixup", "cutmix", "cutout"):
         if getattr(augment, name):
-            raise UserError(
-                f"recipe.augment.{name}={getattr(augment, name)}: task={task} has masks; set it to 0"
-            )
-    if len(augment.resize) != 2 or not 0 < augment.resize[0] <= augment.resize[1]:
+            value = getattr(augment, name)
+            raise UserError(f"recipe.augment.{name}={value}: the task has masks; set it to 0")
+    if len(augment.resize) != 2 or augment.resize[0] > augment.resize[1]:
         raise UserError(f"recipe.augment.resize={list(augment.resize)}: two scales, 0 < low <= high")
-    if augment.crop_size and (len(augment.crop_size) != 2 or min(augment.crop_size) < 1):
+    if augment.crop_size and len(augment.crop_size) != 2:
         raise UserError(f"recipe.augment.crop_size={list(augment.crop_size)}: height and width, px")
-    if not 0 <= augment.jitter <= 1:
-        raise UserError(f"recipe.augment.jitter={augment.jitter}: at least 0, at most 1")
 
 
 def root(data: Data) -> Path:
@@ -181,9 +158,10 @@ def root(data: Data) -> Path:
 
 def present(data: Data) -> None:
     """Raise `UserError` at once, without torch, where the folder that holds the set is not there."""
-    reader = data.source or data.name
-    fetched = reader in FETCHED or data.name in FETCHED
-    if reader != "scenes" and not (data.download and fetched) and not root(data).is_dir():
+    fetched = data.origin is Origin.fetched
+    if data.origin is Origin.generated or (data.download and fetched):
+        return
+    if not root(data).is_dir():
         advice = "; data.download=true lets torchvision fetch it" if fetched else ""
         raise UserError(
             f"data.root={data.root}: no such folder; data set '{data.name}' is looked for there{advice}"

@@ -139,14 +139,12 @@ def _check(spot: Spot, site: Site) -> None:
 def _fit(spot: Spot, mechanism: Mechanism) -> None:
     """Raise `Impossible` where a mechanism would be handed what it cannot read."""
     name = type(mechanism).__name__
-    if spot.how != "instead" and mechanism.gives != "map":
+    if spot.how != "instead" and mechanism.returns != "map":
         raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
-    if spot.how != "instead" and spot.arrives == "map" and not mechanism.skeletons:
+    if spot.how != "instead" and spot.arrives == "map" and mechanism.reads != "skeleton":
         return  # a clip's frames are handed over as either kind needs them
-    marks = {"skeleton": mechanism.skeletons, "clip": mechanism.clips, "vector": mechanism.vectors}
-    reads = next((kind for kind, marked in marks.items() if marked), "map")
-    if reads != spot.arrives:
-        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {reads}s")
+    if mechanism.reads != spot.arrives:
+        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {mechanism.reads}s")
 
 
 def _build(cls: type[Mechanism], options: Mapping[str, Any], where: list[Place]) -> list[Mechanism]:
@@ -236,7 +234,7 @@ class _Call:
 
     def _map(self, mechanism: Mechanism, x: Tensor) -> Tensor:
         """What the mechanism makes of maps (n, c, h, w), which for some are to be clips."""
-        if not mechanism.clips or x.ndim != 4:
+        if mechanism.reads != "clip" or x.ndim != 4:
             return mechanism(x)
         return mechanism(x.unflatten(0, (-1, self.frames or 1))).flatten(0, 1)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -43,6 +43,21 @@ class Place:
     signal: int = 0  # channels of the gating signal
 
 
+@runtime_checkable
+class Control(Protocol):
+    """What a task's network ends in, as a mechanism that stands instead of it sees it."""
+
+    classes: int
+    width: int  # of the features that it classifies
+
+
+@runtime_checkable
+class SequenceControl(Control, Protocol):
+    """A control that may name a sequence."""
+
+    steps: int | None  # labels of a sequence; None: it names one label
+
+
 class ForgetsLastPass(nn.Module):
     """A module whose copies and pickles leave behind what it remembers of its last forward pass."""
 
@@ -55,17 +70,17 @@ class ForgetsLastPass(nn.Module):
 class Mechanism(ForgetsLastPass):
     """An attention mechanism for maps of shape (b, c, h, w): `g` makes the map, `f` applies it.
 
-    What else a network may hand over, and expect, is told by attributes:
+    Attributes state what else a network may hand over, and expect:
 
-    - `clips = True` (of the class, or set by an instance): x is (b, t, c, h, w) wherever it stands, with one
-      frame where the network knows images alone; without it a clip's frames arrive as images (b t, c, h, w).
-    - `vectors = True`: stands `instead` of a layer that takes (b, c), as a network's classifier does.
-    - `skeletons = True`: x is (b, t, joints, coordinates), at site `network`.
-    - `gives = "logits"`: stands `instead` of a control, its place's `replaces`, and returns what that does.
-      At `head` and `network` these are logits (b, classes); a control has `classes` and `width` (of the
-      features that it classifies). A head that offers `embed(x) -> (b, d)` serves retrieval, too.
-      At `decoder`, and at `network` of task sequence, they are logits (b, steps, classes), the last class
-      being the end symbol, and the control has `steps`; `forward(x, targets=None)` is handed the targets
+    - `reads = "clip"` (of the class, or set by an instance): x is (b, t, c, h, w) wherever it stands, with
+      one frame where the network knows images alone. Otherwise a clip's frames arrive as images (b t, c, h,
+      w).
+    - `reads = "vector"`: stands `instead` of a layer that takes (b, c), as a network's classifier does.
+    - `reads = "skeleton"`: x is (b, t, joints, coordinates), at site `network`.
+    - `returns = "logits"`: stands `instead` of a `Control`, its place's `replaces`, and returns what that
+      does. At `head` and `network` these are logits (b, classes). A head that offers `embed(x) -> (b, d)`
+      serves retrieval, too. At `decoder`, and at `network` of task sequence, they are logits (b, steps,
+      classes), the last class being the end symbol; `forward(x, targets=None)` receives the targets
       (b, steps) in training, -100 after the end symbol.
 
     A subclass carries a `card`, takes `channels` first and its options after it, each with a literal
@@ -76,10 +91,8 @@ class Mechanism(ForgetsLastPass):
     card: ClassVar[Card]
     untrained: ClassVar[frozenset[str]] = frozenset()  # parameters that the authors' training never reaches
     gated: ClassVar[bool] = False  # whether `forward` takes a gating signal after the map, where there is one
-    clips: bool = False
-    skeletons: ClassVar[bool] = False
-    vectors: ClassVar[bool] = False
-    gives: ClassVar[str] = "map"
+    reads: Literal["map", "clip", "vector", "skeleton"] = "map"
+    returns: ClassVar[Literal["map", "logits"]] = "map"
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
@@ -91,8 +104,7 @@ class Mechanism(ForgetsLastPass):
         """The paper's segmentation head around the mechanism; None: it stands within the plain head.
 
         `place` is that of the plain head: `channels` of the encoder's last map, `width`, `levels`, `classes`.
-        The head is called as `head(x, levels, coarse)`: the last map (b c h w), the maps of all stages, and,
-        where its attribute `guided` is true, the auxiliary head's logits; it returns logits (b classes h w).
+        It is a `layers.segmentation_head.SegmentationHead`.
         """
         return None
 

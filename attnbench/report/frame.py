@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.report.load import at, load, number
-from attnbench.report.tables.metrics import METRICS, Metric, class_ious
+from attnbench.report.tables.metrics import class_ious, every
+from attnbench.tasks import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def _score(split: str, metric: Metric) -> Field:
     return _number(f"{split}_{metric.key}_{metric.unit}", says, "metrics", split, metric.key)
 
 
-SCORES = list({metric.key: metric for metrics in METRICS.values() for metric in metrics}.values())
+SCORES = every()
 FIELDS = [
     _text("key", "name of the record's file", "key"),
     _text("status", "done, failed, diverged, out_of_memory or skipped", "status"),

@@ -16,6 +16,14 @@ STATUSES = ("done", "failed", "diverged", "out_of_memory", "skipped")
 NAMED = ("task", "backbone", "attn", "mechanism", "category")  # what a cell cannot be without
 OPTIONAL = ("data", "site", "recipe")  # what a cell that trains nothing may lack
 VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # settings, in a table
+TASKS_BEFORE = {  # tasks of costs alone, which are recipe=none now -> the task whose network they were of
+    "profile": "cls",
+    "seg_profile": "seg",
+    "clip_profile": "clip",
+    "retrieval_profile": "retrieval",
+    "sequence_profile": "sequence",
+    "skeleton_profile": "skeleton",
+}
 PARTS = ("config", "metrics", "cost", "provenance")
 
 
@@ -32,8 +40,19 @@ def load(results: Path) -> Loaded:
     with without_collection():
         found, damaged = records.read(results)
     wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
-    good = [r for r in found if f"{r['key']}.json" not in wrong]
+    good = [renamed(r) for r in found if f"{r['key']}.json" not in wrong]
     return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
+
+
+def renamed(record: Record) -> Record:
+    """The record with its task's present name; those that only had costs measured say so."""
+    task = TASKS_BEFORE.get(record["cell"]["task"])
+    if task is None:
+        return record
+    config = record.get("config") or {}
+    parts: Record = {"task": {"name": task}, "recipe": {"trains": False}}
+    changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
+    return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, **changed}}
 
 
 @contextmanager

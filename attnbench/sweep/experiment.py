@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from attnbench.cell import Cell
-from attnbench.config import files, keys
-from attnbench.config import load as compose
+from attnbench.config import files, grammar, keys
+from attnbench.config.load import attention, configure
 from attnbench.config.rules import check_site
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import form, words
@@ -29,7 +29,7 @@ class Experiment:
     def cells(self, arguments: Sequence[str] = ()) -> list[Cell]:
         """All its cells, each once, controls first; the arguments override every part, and lists are axes."""
         variants = [
-            row for point in compose.expand(arguments) for row in itertools.product(*map(_meant, point))
+            row for point in grammar.expand(arguments) for row in itertools.product(*map(_meant, point))
         ]
         found: list[Cell] = []
         for part, more in itertools.product(self.parts, variants):
@@ -87,7 +87,7 @@ def cell(arguments: Sequence[str]) -> Cell:
 
 
 def _cell(arguments: Sequence[str]) -> Cell:
-    return Cell(compose.configure(arguments, any_site=True))
+    return Cell(replace(configure(arguments, any_site=True), request=list(arguments)))
 
 
 def _check_sites(cells: Sequence[Cell]) -> None:
@@ -148,4 +148,4 @@ def _axis(setting: str, values: Any) -> Iterator[list[str]]:
         yield from ([f"{setting}={keys.text(value)}"] for value in values)
         return
     for value in values:
-        yield from (compose.attention(v) for v in words.expand(value))
+        yield from (attention(v) for v in words.expand(value))

@@ -33,6 +33,9 @@ class Stop:
 def on_signals(patience: float = PATIENCE_S) -> Iterator[Stop]:
     """A `Stop` that an interrupt or a termination asks; where it takes too long, `KeyboardInterrupt`."""
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # no other thread can handle signals
+        yield stop
+        return
     last = threading.Timer(patience, _thread.interrupt_main)
     last.daemon = True
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from attnbench import backbones, tasks
 from attnbench.config.schema import Config
+from attnbench.tasks._card import CLASSIFICATION, Card
 
 BINS = 15  # of confidence, for the calibration error
 
@@ -14,7 +15,7 @@ BINS = 15  # of confidence, for the calibration error
 class Task:
     """Cross-entropy on the backbone's own classifier."""
 
-    headline = "top1"
+    card = Card(metrics=CLASSIFICATION, mixes=True, chance="classes")
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -13,12 +13,23 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.tasks import clip
+from attnbench.tasks._card import Card, Metric
 
 
 class Task(clip.Task):
     """Cross-entropy over the training identities; query against gallery at evaluation."""
 
-    headline = "rank1"
+    card = Card(
+        metrics=(
+            Metric("rank1", "rank-1"),
+            Metric("rank5", "rank-5"),
+            Metric("map", "mAP"),
+            Metric("loss", "loss", "nats", 4, larger=False),
+        ),
+        reads="clips",
+        choices={"head": ("mean", "lstm")},
+        stated=("head",),
+    )
     retrieves = True
 
     def predict(self, network: nn.Module, inputs: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:

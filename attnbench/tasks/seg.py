@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import data
-from attnbench.config import options
+from attnbench import data, tasks
 from attnbench.config.schema import Config
 from attnbench.tasks import segmentation
+from attnbench.tasks._card import Card, Metric
 from attnbench.tasks.segmentation import Outputs, metrics, windows
 from attnbench.tasks.segmentation import loss as _pixel_loss
 
@@ -25,12 +25,26 @@ OPTIONS: Mapping[str, Any] = {
 class Task:
     """Cross-entropy at each labelled pixel, of the head and, weighed, of the auxiliary head."""
 
-    headline = "miou"
+    card = Card(
+        metrics=(
+            Metric("miou", "mIoU"),
+            Metric("pixel_accuracy", "pixel accuracy"),
+            Metric("mean_accuracy", "mean class accuracy"),
+            Metric("boundary_f1", "boundary F1"),
+            Metric("loss", "loss", "nats", 4, larger=False),
+        ),
+        masks=True,
+        classwise=Metric("iou_", "IoU of"),
+        chance="miou_constant",
+        choices={"decoder": ("fcn", "psp", "aspp", "unet")},
+        stated=("decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
+        check="attnbench.tasks._pixels:check",
+    )
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        options.check_task(config.task, config.data.classes)
         self.options = {**OPTIONS, **config.task.options}
+        tasks.check_options(config, self.options)
         self.shape: tuple[int, ...] = config.data.image
         self.cost_shape: tuple[int, ...] = config.cost_image
 
@@ -57,4 +71,4 @@ class Task:
         return metrics.Meter(self._names(), metrics.IGNORE, device, self.options)
 
     def _names(self) -> list[str]:
-        return data.names(self.config.data, self.config.task.name)
+        return data.label_names(self.config.data, self.config.task.name)

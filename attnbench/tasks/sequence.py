@@ -5,9 +5,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from attnbench import backbones
 from attnbench.config.schema import Config
 from attnbench.errors import UserError
 from attnbench.tasks import cls
+from attnbench.tasks._card import Card, Metric
 from attnbench.tasks._decoder import Reader, Whole
 
 AFTER = -100  # in targets, after the end symbol
@@ -16,7 +18,15 @@ AFTER = -100  # in targets, after the end symbol
 class Task(cls.Task):
     """Cross-entropy at every step up to the end symbol, which is the last class."""
 
-    headline = "sequence_accuracy"
+    card = Card(
+        metrics=(
+            Metric("sequence_accuracy", "sequence accuracy"),
+            Metric("symbol_accuracy", "symbol accuracy"),
+            Metric("loss", "loss", "nats", 4, larger=False),
+        ),
+        mirrors=False,
+        chance="zero",
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -29,7 +39,7 @@ class Task(cls.Task):
     def network(self) -> nn.Module:
         """A backbone with a decoder, or a whole network that names all labels."""
         backbone, data = self.config.backbone, self.config.data
-        kind = Whole if backbone.source == "whole" else Reader
+        kind = Whole if backbones.names_labels(backbone) else Reader
         return kind(backbone, data.image, data.classes, self.steps)
 
     def inputs(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:

@@ -64,6 +64,14 @@ def joined(device: torch.device) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+LOST = ("DataLoader worker (pid", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+def process_lost(error: Exception) -> bool:
+    """Whether an error reports the death of a loader process or of another process of the group."""
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in LOST)
+
+
 def _synchronised(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     """A batch normalisation over the batches of all processes; torch's own runs on GPUs only."""
     return type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {})

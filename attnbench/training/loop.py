@@ -127,8 +127,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            **self.random(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -139,6 +138,14 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
+        self.set_random(state)
+
+    def random(self) -> dict[str, Any]:
+        """The states of torch's random generators."""
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return {"random": torch.get_rng_state(), "random_cuda": cuda}
+
+    def set_random(self, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
@@ -229,14 +236,34 @@ def train(
         }
         if seen:
             row["images_per_s"] = seen / (time.perf_counter() - started)
-        training.end_epoch()
-        if len(data.val) and (training.epoch % recipe.evaluate_every == 0 or training.epoch == recipe.epochs):
-            metrics = evaluate(training.evaluated, data.val, training.task, config, group)
+        done = training.epoch + 1
+        if len(data.val) and (done % recipe.evaluate_every == 0 or done == recipe.epochs):
+            metrics = _validate(training, data.val, config, checkpoint, curve, group, stop)
             row |= {f"val_{name}": value for name, value in metrics.items()}
+        training.end_epoch()
         curve.append(row)
         checkpoint.save(training, curve)
         told(row)
     return curve
+
+
+def _validate(
+    training: Training,
+    split: Split,
+    config: Config,
+    checkpoint: Checkpoint,
+    curve: list[dict[str, float]],
+    group: Group,
+    stop: Callable[[], bool],
+) -> dict[str, float]:
+    """The metrics on the validation split; a stop saves the epoch as it was before them."""
+    random = training.random()
+    try:
+        return evaluate(training.evaluated, split, training.task, config, group, stop)
+    except Stopped:
+        training.set_random(random)
+        checkpoint.save(training, curve)
+        raise
 
 
 def _batches(
@@ -266,14 +293,23 @@ def formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Itera
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, split: Split, task: Task, config: Config, group: Group) -> dict[str, float]:
-    """The task's metrics on a split."""
+def evaluate(
+    network: nn.Module,
+    split: Split,
+    task: Task,
+    config: Config,
+    group: Group,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """The task's metrics on a split; raises `Stopped` on request, but not in a group of processes."""
     network.eval()
     device = next(network.parameters()).device
     meter = task.meter(device)
     size = config.hardware.micro_batch or config.recipe.batch_size
     batches = split.batches(2 * size, rank=group.rank, world=group.world)
     for images, targets in formatted(batches, config):
+        if group.world == 1 and stop():
+            raise Stopped
         if not len(targets):  # a process that a small last batch leaves without images
             continue
         with autocast(config.recipe.precision, device):

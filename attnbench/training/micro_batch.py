@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from attnbench.config.schema import Config
-from attnbench.records import write_whole
+from attnbench.records import CHECKPOINT, write_whole
 from attnbench.training.outcome import Measured
 
 SMALLEST = 2  # images of a micro-batch: batch normalisation cannot train on one
@@ -25,7 +25,7 @@ def try_smaller(
     """Whether another try, from the start and in smaller micro-batches, may fit into memory."""
     size = measured.micro_batch or config.hardware.micro_batch or config.recipe.batch_size
     size = -(-size // 2)
-    if measured.cost is None or not config.task.trains or not alone or size < SMALLEST:
+    if measured.cost is None or not config.recipe.trains or not alone or size < SMALLEST:
         return False
     measured.micro_batch, measured.traceback = size, None
     forget(folder)
@@ -56,5 +56,5 @@ def kept(folder: Path) -> int | None:
 
 def forget(folder: Path) -> None:
     """Remove what a try left behind that others are not to go on from."""
-    for name in ("checkpoint.pt", "micro_batch"):
+    for name in (CHECKPOINT, "micro_batch"):
         (folder / name).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attnbench.mechanisms.layers.pyramid import pyramid
+from attnbench.mechanisms.layers.attention import pyramid
 
 
 def rows(t: Tensor) -> Tensor:

@@ -2,17 +2,18 @@
 
 import pytest
 
+from attnbench import tasks
 from attnbench.cli.show import record_lines
-from attnbench.report.tables.metrics import METRICS
+from attnbench.report.tables.metrics import of_task
 from tests.report.test_report import record
 
 
-@pytest.mark.parametrize("task", METRICS)
+@pytest.mark.parametrize("task", tasks.cards())
 def test_each_metric_of_a_task_has_its_unit(task: str) -> None:
-    test = {metric.key: 7.834 for metric in METRICS[task]}
+    test = {metric.key: 7.834 for metric in of_task(task)}
     (line,) = (x for x in record_lines(record("se", 0, 0.0, metrics={"test": test})) if "test" in x)
     signs = {"percent": "%", "nats": " nats"}
-    told = [f"{metric.key} 7.83{signs[metric.unit]}" for metric in METRICS[task]]
+    told = [f"{metric.key} 7.83{signs[metric.unit]}" for metric in of_task(task)]
     assert line.split(None, 1)[1] == ", ".join(told)
 
 

@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from attnbench import data, mechanisms
-from attnbench.config import files, load
+from attnbench.config import compose, files, grammar, load, sources
 from attnbench.config.files import folder, names
 from attnbench.config.load import configure
 from attnbench.config.schema import Config, choices
@@ -73,7 +73,7 @@ def drawn(count: int) -> list[list[str]]:
 
 
 @pytest.fixture
-def composed(monkeypatch):
+def answer(monkeypatch):
     """Hydra's own answer to words: the schema, every mechanism a choice of the group attn, one compose."""
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", {**store.repo})
@@ -81,45 +81,45 @@ def composed(monkeypatch):
     for name, entry in mechanisms.entries().items():
         store.store(group="attn", name=name, node={"name": name, **entry.options})
 
-    def answer(words: list[str]) -> Config:
+    def ask(words: list[str]) -> Config:
         found = cast(Config, OmegaConf.to_object(hydra.compose("config", words)))
         return replace(found, data=data.settle(found.data, found.task.name))
 
     with hydra.initialize_config_dir(str(folder("conf").resolve()), version_base="1.3"):
-        yield answer
+        yield ask
 
 
-def same(words: list[str], composed) -> None:
-    assert asdict(load.unchecked(*words)) == asdict(composed(words)), words
+def same(words: list[str], answer) -> None:
+    assert asdict(load.unchecked(*words)) == asdict(answer(words)), words
 
 
 @pytest.mark.parametrize("words", WRITTEN, ids=" ".join)
-def test_it_is_what_hydra_composes(words, composed):
-    same(words, composed)
+def test_it_is_what_hydra_composes(words, answer):
+    same(words, answer)
     with_order = [w for w in words if w.startswith("attn=")] + [w for w in words if not w.startswith("attn=")]
     assert configure(with_order, any_site=True) == load.unchecked(*words)
 
 
-def test_drawn_requests_are_what_hydra_composes(composed):
+def test_drawn_requests_are_what_hydra_composes(answer):
     for words in drawn(12):
-        same(words, composed)
+        same(words, answer)
 
 
 @pytest.mark.slow
-def test_two_hundred_drawn_requests_are_what_hydra_composes(composed):
+def test_two_hundred_drawn_requests_are_what_hydra_composes(answer):
     for words in drawn(212)[12:]:
-        same(words, composed)
+        same(words, answer)
 
 
-def test_every_choice_of_every_group_is_what_hydra_composes(composed):
+def test_every_choice_of_every_group_is_what_hydra_composes(answer):
     for group in ("hardware", "launch", "track", "recipe"):
         for choice in choices(group):
-            same([f"{group}={choice}"], composed)
+            same([f"{group}={choice}"], answer)
 
 
 def test_words_that_differ_in_attention_site_and_seed_are_composed_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(load, "hydra_compose", lambda *a: calls.append(a) or hydra.compose(*a))
+    monkeypatch.setattr(compose, "hydra_compose", lambda *a: calls.append(a) or hydra.compose(*a))
     for name in mechanisms.entries():
         for seed in (1, 2):
             configure(["recipe.epochs=97", f"attn={name}", "site=residual", f"seed={seed}"], any_site=True)
@@ -176,17 +176,17 @@ def test_what_cannot_be_meant_is_refused_in_one_line(word, said):
 
 
 def test_glob_stands_for_the_choices_of_a_group():
-    assert load.expand(["attn=glob(*)"]) == [[f"attn={name}"] for name in mechanisms.entries()]
-    assert load.expand(["backbone=glob(resnet18*)"]) == [["backbone=resnet18"]]
+    assert grammar.expand(["attn=glob(*)"]) == [[f"attn={name}"] for name in mechanisms.entries()]
+    assert grammar.expand(["backbone=glob(resnet18*)"]) == [["backbone=resnet18"]]
     for word, said in (("attn=glob(q*)", "matches none"), ("seed=glob(*)", "glob is for task")):
         with pytest.raises(UserError, match=said):
-            load.expand([word])
+            grammar.expand([word])
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch) -> Path:
     """A user's folder with a recipe of its own on a part that it shares, a backbone and an experiment."""
-    monkeypatch.delenv(files.ADDED, raising=False)
+    monkeypatch.delenv(sources.VARIABLE, raising=False)
     for group in ("recipe", "backbone", "experiment"):
         (tmp_path / group).mkdir()
     (tmp_path / "recipe" / "_slow.yaml").write_text("optimizer: {lr: 0.01}\n")
@@ -195,7 +195,7 @@ def mine(tmp_path, monkeypatch) -> Path:
     (tmp_path / "backbone" / "resnet26.yaml").write_text(text)
     (tmp_path / "experiment" / "ours.yaml").write_text("grid: {recipe: mine, attn: [none, se]}\n")
     yield tmp_path
-    monkeypatch.delenv(files.ADDED, raising=False)
+    monkeypatch.delenv(sources.VARIABLE, raising=False)
 
 
 def test_a_users_folder_adds_choices(mine):
@@ -206,8 +206,8 @@ def test_a_users_folder_adds_choices(mine):
     assert (found.recipe.epochs, found.recipe.optimizer.lr) == (7, 0.01)
     assert found.backbone.args == {"depth": 26} and "residual" in found.backbone.sites
     assert "mine" in names("recipe") and "ours" in files.experiments()
-    assert load.read("backbone", "resnet26")["source"] == "cifar_resnet"
-    assert load.read("backbone", "resnet20")["args"] == {"depth": 20}
+    assert compose.read("backbone", "resnet26")["source"] == "cifar_resnet"
+    assert compose.read("backbone", "resnet20")["args"] == {"depth": 20}
 
 
 @pytest.mark.parametrize(

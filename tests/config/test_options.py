@@ -2,10 +2,11 @@
 
 import pytest
 
-from attnbench import mechanisms
+from attnbench import mechanisms, tasks
+from attnbench.config import compose as files
 from attnbench.config import load as compose
 from attnbench.config.files import names
-from attnbench.config.options import WORDS, check
+from attnbench.config.options import check
 from attnbench.errors import UserError
 from attnbench.mechanisms.signature import of_default
 
@@ -106,7 +107,7 @@ def test_defaults_stand_where_defaults_stand():
     for entry in mechanisms.entries().values():
         check(entry.options, entry.arguments, "attn", entry.name)
     for name in names("task"):
-        known = compose.read("task", name).get("options", {})
+        known = files.read("task", name).get("options", {})
         assert all(of_default(key, value).refusal(value) is None for key, value in known.items())
 
 
@@ -114,4 +115,6 @@ def test_the_words_are_those_that_the_networks_know():
     from attnbench.tasks._clips import HEADS
     from attnbench.tasks.segmentation.network import DECODERS
 
-    assert set(WORDS["decoder"]) == set(DECODERS) and set(WORDS["head"]) == set(HEADS)
+    cards = tasks.cards()
+    assert set(cards["seg"].choices["decoder"]) == set(DECODERS)
+    assert set(cards["clip"].choices["head"]) == set(cards["retrieval"].choices["head"]) == set(HEADS)

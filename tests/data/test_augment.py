@@ -214,7 +214,7 @@ def test_where_no_box_is_drawn_the_middle_is_seen():
 )
 def test_what_cannot_be_done_is_refused_before_the_first_batch(augment, message):
     with pytest.raises(UserError, match=message):
-        check_augment(augment, "cls")
+        check_augment(augment, masks=False)
     with pytest.raises(UserError, match=message):
         _split().batches(8, augment=augment)
 

@@ -168,13 +168,13 @@ def test_what_masks_cannot_follow_is_refused(augment, message):
     with pytest.raises(UserError, match=message):
         split().batches(4, augment=augment)
     with pytest.raises(UserError, match=message):
-        data.check_augment(augment, "seg")
+        data.check_augment(augment, masks=True)
 
 
 def test_classification_refuses_what_is_for_masks():
     for augment in (Augment(crop="scaled"), Augment(jitter=0.1)):
         with pytest.raises(UserError, match="for masks"):
-            data.check_augment(augment, "cls")
+            data.check_augment(augment, masks=False)
 
 
 def test_grey_images():

@@ -110,7 +110,7 @@ def test_official_validation_images_are_the_test_split(roots, name):
     images = {"voc": (9, 1, 4), "cityscapes": (9, 1, 5), "ade20k": (9, 1, 3)}[name]
     assert tuple(len(s) for s in (found.train, found.val, found.test)) == images
     assert len(set(found.classes)) == SETS[name][1]
-    assert found.classes == data.names(settings(name, roots[name]), "seg")
+    assert found.classes == data.label_names(settings(name, roots[name]), "seg")
     other = read(name, roots[name], split_seed=3)
     assert other.checksum != found.checksum
     assert torch.equal(next(other.test.batches(8))[0], next(found.test.batches(8))[0])

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from attnbench import data
-from attnbench.config.schema import Augment, Data
+from attnbench.config.schema import Augment, Data, Served
 from attnbench.data.pipeline.masks import IGNORE, covering
 from attnbench.errors import UserError
 
@@ -271,7 +271,8 @@ def test_scenes_refuse_what_they_cannot_do():
 @pytest.mark.parametrize(("task", "settings"), [("seg", {}), ("cls", {}), ("clip", {"frames": 2})])
 def test_a_subset_of_scenes_is_their_beginning(task, settings):
     def images(**options):
-        made = Data(name="scenes", size=16, classes=data.CLASSES["scenes"][task], val=20, test=20, **settings)
+        classes = {"seg": 11, "cls": 10, "clip": 8}[task]
+        made = Data(name="scenes", size=16, classes=classes, val=20, test=20, **settings)
         split = data.load(replace(made, options=options), CPU, task=task).train
         return torch.cat([x for x, _ in split.batches(100)])
 
@@ -281,9 +282,9 @@ def test_a_subset_of_scenes_is_their_beginning(task, settings):
 
 
 def test_classes_are_known_by_task():
-    plain = replace(SMALL, classes=0)
-    assert data.classes(plain, "seg") == data.classes(plain, "seg_profile") == 11
-    assert data.classes(plain, "cls") == data.classes(plain, "profile") == 10
+    plain = replace(SMALL, classes=0, tasks={"seg": Served(classes=11), "cls": Served(classes=10)})
+    assert data.classes(plain, "seg") == 11
+    assert data.classes(plain, "cls") == 10
 
 
 @pytest.mark.data

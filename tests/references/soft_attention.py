@@ -103,7 +103,7 @@ def test_as_a_recurrent_head_it_names_one_class(frames):
         torch.manual_seed(0)
         module = SoftAttention.at(place, **SMALL, passes=2).double()
         x = torch.randn(2, *([frames] if frames else []), 8, 5, 4, dtype=torch.float64)
-    assert module.clips == (frames is not None)
+    assert module.reads == ("map" if frames is None else "clip")
     assert module.decoder.cell.hidden_size == 6
     p = {key: value.numpy() for key, value in module.state_dict().items()}
     expected = told(x.numpy(), p, {**SMALL, "passes": 2}, expectation, steps=None)[0]

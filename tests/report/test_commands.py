@@ -12,14 +12,14 @@ import pytest
 
 from attnbench.cell import Cell
 from attnbench.config import load as compose
-from attnbench.config.files import folder
 from attnbench.report.query import commands, settings
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
 from attnbench.sweep import experiment
+from tests import committed
 from tests.report.test_report import put
 
-RECORDS = folder("conf").parent / "results"
+RECORDS = committed.results()
 STORED = [json.loads(file.read_text()) for file in sorted((RECORDS / "cells").glob("*.json"))]
 
 
@@ -178,9 +178,9 @@ def test_data_that_are_read_from_a_folder_need_it_and_records_elsewhere_are_name
 
 def test_costs_need_no_data(tmp_path: Path) -> None:
     put(tmp_path, json.loads(json.dumps(record(experiment.cell(["backbone=resnet20"])), default=str)))
-    words = ["task=seg_profile", "data=camvid", "backbone=resnet18", f"results={tmp_path}"]
+    words = ["task=seg", "recipe=none", "data=camvid", "backbone=resnet18", f"results={tmp_path}"]
     told = "\n".join(compare(words, compose.unchecked))
-    assert "task=seg_profile" in told and "data.root" not in told
+    assert "task=seg" in told and "recipe=none" in told and "data.root" not in told
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ STEM = "cls-cifar10-resnet20-short"
 def test_files_of_a_report(tmp_path: Path) -> None:
     written = report.write(put(tmp_path, *grid(), record("se", 0, None)))
     accuracy = {f"{STEM}{ending}" for ending in (".md", ".csv", ".tex", ".svg", ".png")}
-    costs = {f"profile-resnet50-224{ending}" for ending in (".md", ".csv", ".tex")}
+    costs = {f"cls-costs-resnet50-224{ending}" for ending in (".md", ".csv", ".tex")}
     surveys = {f"survey-{c}{ending}" for c in survey.NAMES for ending in (".md", ".csv", ".tex")}
     one = {"accuracy-cost.csv", "papers.csv", "index.html", "README.md"}
     assert {p.name for p in written} == accuracy | costs | surveys | one
@@ -142,7 +142,7 @@ def test_a_folder_of_foreign_files_alone_still_names_them(tmp_path: Path) -> Non
 
 def test_a_task_without_a_leaderboard_is_named(tmp_path: Path) -> None:
     report.write(put(tmp_path, *grid(), record("se", 0, 60.0, cell__task="juggling", table="0")))
-    assert "juggling · resnet20" in page(tmp_path, "README")
+    assert "juggling · cifar10 · resnet20 · short" in page(tmp_path, "README")
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -62,7 +62,7 @@ def test_the_page_is_whole_escaped_and_alone(tmp_path: Path) -> None:
 
 def test_every_leaderboard_and_category_is_a_section(tmp_path: Path) -> None:
     ids = [a["id"] for t, a in Tags(page(tmp_path)).found if t == "section"]
-    assert ids[:2] == ["cls-cifar10-resnet20-short", "profile-resnet50-224"]
+    assert ids[:2] == ["cls-cifar10-resnet20-short", "cls-costs-resnet50-224"]
     assert len([i for i in ids if i and i.startswith("survey-")]) == 6
 
 

@@ -72,7 +72,8 @@ TRAINED: dict[str, Any] = {
 TRAINED["cost"]["latency"] |= {"noise": 0.01, "rounds": 20, "batch": 1, "threads": 1, "device": "cpu"}
 PROFILE = {k: v for k, v in TRAINED.items() if k != "metrics"}
 PROFILE |= {
-    "cell": {"task": "profile", "data": None, "backbone": "resnet50", "recipe": None},
+    "cell": {"task": "cls", "data": None, "backbone": "resnet50", "recipe": None},
+    "config": {**TRAINED["config"], "recipe": {"name": "none", "epochs": 0, "trains": False}},
     "table": "ba9876543210",
 }
 PROFILE["cost"] = TRAINED["cost"] | {"input": [3, 224, 224]}
@@ -287,14 +288,15 @@ def test_tables_of_one_question_are_told_apart_by_their_settings_alone(tmp_path:
     def with_decoder(decoder: str) -> dict[str, Any]:
         options = {"decoder": decoder, "output_stride": 16, "ohem": None}
         task = {"name": "seg", "options": options, "sites": {decoder: "somewhere"}}
-        return record("none", 0, 40.0, config__task=task, config__data__width=160, table=f"of {decoder}")
+        made = record("none", 0, 40.0, config__task=task, config__data__width=160, table=f"of {decoder}")
+        return {**made, "cell": {**made["cell"], "task": "seg"}}
 
     report.write(put(tmp_path, with_decoder("fcn"), with_decoder("unet")))
     index = page(tmp_path, "README")
     assert "recipe short, task.options.decoder=fcn, cpu" in index
     assert "recipe short, task.options.decoder=unet, cpu" in index
-    pages = [file.read_text() for file in sorted(tmp_path.glob("cls-cifar10-*.md"))]
-    assert ["- Task: cls, decoder=fcn, output_stride=16\n" in text for text in pages].count(True) == 1
+    pages = [file.read_text() for file in sorted(tmp_path.glob("seg-cifar10-*.md"))]
+    assert ["- Task: seg, decoder=fcn, output_stride=16\n" in text for text in pages].count(True) == 1
     assert all("- Data: cifar10, 32x160 px, " in text for text in pages)
 
 
@@ -306,10 +308,10 @@ def test_conditions_of_joints_say_how_many_and_how_long(tmp_path: Path) -> None:
 
 def test_costs_alone_have_a_table_by_backbone_and_input(tmp_path: Path) -> None:
     report.write(put(tmp_path, record("none", 0, None), record("se", 0, None)))
-    text = page(tmp_path, "profile-resnet50-224")
-    assert "# profile · resnet50 · 224 px" in text
+    text = page(tmp_path, "cls-costs-resnet50-224")
+    assert "# cls · costs · resnet50 · 224 px" in text
     assert "top-1" not in text
-    assert line(tmp_path / "profile-resnet50-224.csv", "se")["delta_params"] == "580"
+    assert line(tmp_path / "cls-costs-resnet50-224.csv", "se")["delta_params"] == "580"
 
 
 def test_nan_and_text_where_a_number_belongs_count_as_not_measured() -> None:
@@ -327,6 +329,6 @@ def test_summary_counts_ends_and_shows_main_columns() -> None:
     )
     assert text.startswith("11 cells: 10 done, 1 diverged\n")
     assert "gc at residual: seed 0: diverged: NaN" in text
-    assert "profile · resnet50 · 224 px" in text
+    assert "cls · costs · resnet50 · 224 px" in text
     assert max(map(len, text.splitlines())) < 170
     assert report.summary([]) == "0 cells"

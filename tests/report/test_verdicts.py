@@ -113,7 +113,7 @@ def test_what_a_constant_class_scores_is_told_where_it_was_measured() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"cell__task": "seg_profile"},
+        {"config__recipe": {"trains": False}},
         {"cell__task": "weighing", "config__task": {"name": "weighing", "trains": False}},
     ],
 )

@@ -1,12 +1,11 @@
 """Experiments are questions: files that name cells."""
 
-from pathlib import Path
-
 import pytest
 
 from attnbench import mechanisms, records
 from attnbench.errors import UserError
 from attnbench.sweep import experiment
+from tests import committed
 
 
 @pytest.mark.parametrize("name", experiment.names())
@@ -19,16 +18,11 @@ def test_every_experiment_asks_a_question_and_has_cells_with_controls(name):
     assert {(c.table, c.config.seed) for c in cells} == controls
 
 
-def test_every_committed_record_is_a_cell_of_an_experiment():
-    def place(cell, table):
-        return table, cell["attn"], cell["site"], cell["seed"]
-
-    asked = [c for n in experiment.names() if n != "quick" for c in experiment.load(n).cells()]
-    known = {place(c.coordinates(), c.table) for c in asked}
-    results = Path(__file__).parents[2] / "results"
-    found, damaged = records.read(results)
+def test_every_committed_record_answers_a_request_of_an_experiment():
+    asked = [c.request for n in experiment.names() if n != "quick" for c in experiment.load(n).cells()]
+    found, damaged = records.read(committed.results())
     assert found and not damaged
-    lost = [r["key"] for r in found if place(r["cell"], r["table"]) not in known]
+    lost = [r["key"] for r in found if r["request"] not in asked]
     assert lost == []
 
 

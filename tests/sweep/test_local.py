@@ -64,7 +64,7 @@ def test_what_a_worker_says_is_heard_and_every_cell_ends(tmp_path, monkeypatch):
 def test_processes_forked_while_a_worker_listens_come_to_their_end():
     code = (
         "import multiprocessing, threading\n"
-        "from attnbench.sweep.worker import _orders\n"
+        "from attnbench.sweep.executors.worker import _orders\n"
         "orders = _orders([], threading.Event())\n"
         "next(orders)\n"  # from here on a thread waits for the next
         "one = multiprocessing.get_context('fork').Process(target=int)\n"

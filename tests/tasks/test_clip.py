@@ -205,7 +205,7 @@ def test_clip_mechanisms_see_frames_in_order():
     from attnbench.mechanisms.base import Mechanism, Place
 
     class Backwards(Mechanism):
-        clips = True
+        reads = "clip"
 
         def __init__(self, channels: int, frames: int | None) -> None:
             super().__init__()

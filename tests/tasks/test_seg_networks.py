@@ -314,7 +314,7 @@ def test_the_backbones_sites_are_found_in_the_encoder() -> None:
 def test_what_the_encoder_has_lost_with_its_classifier_takes_no_attention(
     name: str, attn: str, site: str, absent: str, task: str
 ) -> None:
-    here = seg(f"backbone={name}", f"attn={attn}", f"site={site}", task=f"{task}_profile")
+    here = seg(f"backbone={name}", f"attn={attn}", f"site={site}", "recipe=none", task=task)
     said = f"encoder.{absent}: this task's network ends before it"
     with torch.device("meta"), pytest.raises(Impossible, match=said):
         build(here)
@@ -323,7 +323,7 @@ def test_what_the_encoder_has_lost_with_its_classifier_takes_no_attention(
 def test_a_sweep_skips_it_and_says_why(tmp_path: Path) -> None:
     folders = [f"results={tmp_path / 'results'}", f"runs={tmp_path / 'runs'}"]
     words = ["backbone=mobilenetv2_100", "attn=gct", "site=every_conv", *folders]
-    record = run(seg(*words, task="seg_profile"))
+    record = run(seg(*words, "recipe=none"))
     assert record["status"] == "skipped"
     assert "conv_head: this task's network ends before it" in record["reason"]
 
@@ -428,7 +428,7 @@ def test_other_mechanisms_on_skips_see_the_map_alone() -> None:
     ids=str,
 )
 def test_both_counters_agree_on_network_and_head(words: list[str], task: str) -> None:
-    here = seg(*words, "recipe=none", task=f"{task}_profile")
+    here = seg(*words, "recipe=none", task=task)
     model = build(here)
     quick = cost.count(model, (3, *SIZE))
     assert quick["uncounted"] == [] and quick == cost.count(model, (3, *SIZE), "fvcore")
@@ -437,7 +437,7 @@ def test_both_counters_agree_on_network_and_head(words: list[str], task: str) ->
 
 def test_the_heads_share_of_parameters_and_multiply_adds() -> None:
     """On ResNet-8: a 3x3 convolution of 64 channels and a 1x1 to the classes, on a quarter of 24x32 px."""
-    model = network(task="seg_profile")
+    model = network("recipe=none")
     head = 9 * 64 * 64 + 2 * 64 + CLASSES * 65
     figures = cost.parameters(model)
     assert figures["params_head"] == head

@@ -90,7 +90,7 @@ def test_what_segmentation_cannot_do_is_said_before_anything_is_read(arguments, 
 
 
 def test_names_of_classes():
-    assert data.names(compose.configure(["task=seg"]).data, "seg")[:3] == ["background", "0", "1"]
-    camvid = compose.configure(["task=seg_profile", "data=camvid"]).data
-    assert data.names(camvid, "seg_profile")[3] == "road"
-    assert data.names(compose.configure(["task=cls"]).data, "cls") == [str(i) for i in range(10)]
+    assert data.label_names(compose.configure(["task=seg"]).data, "seg")[:3] == ["background", "0", "1"]
+    camvid = compose.configure(["task=seg", "recipe=none", "data=camvid"]).data
+    assert data.label_names(camvid, "seg")[3] == "road"
+    assert data.label_names(compose.configure(["task=cls"]).data, "cls") == [str(i) for i in range(10)]

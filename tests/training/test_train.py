@@ -136,7 +136,8 @@ def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
     def second(*_):
         if not seen:
             seen.append(1)
-            code = "from tests.test_train import tiny; from attnbench import run; from pathlib import Path\n"
+            code = "from pathlib import Path\nfrom attnbench import run\n"
+            code += "from tests.training.test_train import tiny\n"
             code += f"try: run.run(tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             seen.append(done.stdout.strip() or done.stderr)

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from attnbench import backbones, mechanisms
+from attnbench import mechanisms, tasks
 from attnbench.config import load
-from attnbench.config.schema import Config
+from attnbench.config.schema import Data
 from attnbench.cost.counting.count import watched
 from attnbench.cost.counting.operator import Call
 from attnbench.cost.parameters import parameters
@@ -61,14 +61,16 @@ def _built(
     image: tuple[int, int, int],
 ) -> nn.Module:
     """The network, on the meta device."""
+    channels, height, width = image
     config = copy.deepcopy(load.unchecked(f"task={task}", f"backbone={backbone}"))
+    config.data = Data(channels=channels, size=height, width=width, classes=classes)
     config.backbone.stem = stem
     words = variant.split()
     for word in words:
         config.backbone.args |= SETTINGS.get(word, ({}, {}))[0]
         config.task.options |= SETTINGS.get(word, ({}, {}))[1]
     with torch.device("meta"):
-        model = _plain(config, classes, image)
+        model = tasks.load(config).network()
         for word in words:
             VARIANTS.get(word, _unchanged)(model)
         if attn != "none":
@@ -77,15 +79,6 @@ def _built(
         for word in words:
             AFTERWARDS.get(word, _unchanged)(model)
     return model
-
-
-def _plain(config: Config, classes: int, image: tuple[int, int, int]) -> nn.Module:
-    """The network without attention."""
-    if config.task.name == "cls":
-        return backbones.build(config.backbone, classes, image)
-    from attnbench.tasks import segmentation
-
-    return segmentation.build(config.backbone, classes, image, config.task.options)
 
 
 def stride_first(model: nn.Module) -> None:

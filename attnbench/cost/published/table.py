@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench import mechanisms
+from attnbench import mechanisms, tasks
 from attnbench.config.files import names
 from attnbench.errors import Impossible, UserError
 from attnbench.records import write_whole
@@ -53,7 +53,7 @@ class Fact:
     @property
     def missing(self) -> str | None:
         """What does not exist yet of its network, or None."""
-        if self.task not in ("cls", "seg"):
+        if self.task not in tasks.cards():
             return f"task {self.task}"
         if self.attn not in mechanisms.entries():
             return f"mechanism {self.attn}"

@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -22,6 +21,7 @@ from attnbench.data.pipeline.order import Plan
 from attnbench.data.pipeline.split import Split
 from attnbench.data.pipeline.stream import loader
 from attnbench.errors import UserError
+from attnbench.records import locked
 
 FORMAT = 1  # of the cache; another number makes old caches stale
 CHUNK = 64  # images that a worker decodes at a time
@@ -85,7 +85,7 @@ def open_cache(folder: Path, files: Files, side: int, channels: int, workers: in
     if not place.is_dir():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder / f"{key}.lock"):
+            with locked(folder / f"{key}.lock", wait=True):
                 if not place.is_dir():
                     _build(place, files, side, channels, workers)
         except OSError as error:
@@ -95,16 +95,6 @@ def open_cache(folder: Path, files: Files, side: int, channels: int, workers: in
 
 def _remedy() -> str:
     return "name another folder in ATTNBENCH_CACHE, or go without by data.options.cache=false"
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a file's lock; it ends with the process, however that ends."""
-    import fcntl  # where it is missing, sets can still be streamed
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(place: Path, files: Files, side: int, channels: int, workers: int) -> None:

@@ -27,8 +27,6 @@ def stacked(data: Data, frames: int) -> Data:
 class Clips(Resident):
     """Clips (n t h w c) of uint8; what is drawn for one holds for all its frames."""
 
-    task = "clip"
-
     def __init__(
         self, clips: UInt8[np.ndarray, "n t h w c"], targets: np.ndarray, data: Data, device: torch.device
     ) -> None:

@@ -32,7 +32,7 @@ OPTIONS: dict[str, Any] = {  # of every set of masks
 class Masked(Split):
     """Images and masks, (b c h w) and (b h w)."""
 
-    task = "seg"
+    masked = True
 
     def __init__(self, count: int, joint: Joint, device: torch.device) -> None:
         self.labels = np.zeros(count, np.int64)  # an image has no label; how many there are is known by it

@@ -18,8 +18,6 @@ Part = tuple[Float[np.ndarray, "n t joints 3"], Int[np.ndarray, " n"]]
 class Skeletons(Split):
     """Sequences (n t joints 3) as the network sees them, and their classes."""
 
-    task = "skeleton"
-
     def __init__(
         self, joints: Float[np.ndarray, "n t joints 3"], targets: np.ndarray, data: Data, device: torch.device
     ) -> None:

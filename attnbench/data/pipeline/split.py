@@ -21,7 +21,7 @@ from attnbench.errors import UserError
 class Split(ABC):
     """Images and their classes; all randomness of a pass is a function of (seed, epoch, step)."""
 
-    task = "cls"  # what augmentations are checked for
+    masked = False  # whether targets are masks, which move with their images
 
     def __init__(self, targets: Int[np.ndarray, " n"], pixels: Pixels, device: torch.device) -> None:
         self.labels = targets
@@ -53,7 +53,7 @@ class Split(ABC):
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: must be at least 1")
         if augment is not None:
-            check_augment(augment, self.task)
+            check_augment(augment, self.masked)
         plan = Plan(len(self), batch_size, seed, epoch, augment, shuffle, drop_last, start, rank, world)
         if len(plan) == 0:
             raise UserError(f"{len(self)} images do not fill one batch of {batch_size}: lower the batch size")

@@ -1,5 +1,8 @@
 """Splits too large for memory: worker processes decode image files ahead of the network."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -67,8 +70,28 @@ def loader(decoded: Steps, plan: Plan, workers: int, device: torch.device) -> It
         num_workers=workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # the global one stays as it is, whatever the number of passes
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
     for images in steps:
         if isinstance(images, str):
             raise UserError(images)
         yield images
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ignore the signals that a batch system sends to all processes of a job, unless the trainer sends them.
+
+    It needs batches until it has saved its state. Where it dies instead, loader processes notice and end.
+    """
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"):
+        if number := getattr(signal, name, None):  # not all of them exist on Windows
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_asked_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_asked_by(trainer: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)

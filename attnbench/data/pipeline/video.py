@@ -130,8 +130,6 @@ def video_decoder() -> type:
 class ClipStream(Split):
     """A split whose clips are decoded anew in each pass."""
 
-    task = "clip"
-
     def __init__(self, videos: Videos, data: Data, device: torch.device, workers: int) -> None:
         super().__init__(videos.targets, Pixels(stacked(data, data.frames or 1), device), device)
         self.videos, self.data, self.workers = videos, data, workers

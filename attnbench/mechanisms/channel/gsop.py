@@ -209,8 +209,8 @@ class SecondOrderHead(nn.Module):
 class SecondOrderClassifier(Mechanism):
     """Logits from the root of the last stage's covariance, instead of from its mean, which arrives."""
 
-    vectors = True
-    gives = "logits"
+    reads = "vector"
+    returns = "logits"
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

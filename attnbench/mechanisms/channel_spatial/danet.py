@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.losses import label_loss
-from attnbench.mechanisms.layers.sdpa import attend
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.segmentation_head import SegmentationHead, classifier, inside, layer
 
 BRANCHES = ("both", "pam", "cam")
 
@@ -74,7 +74,7 @@ class DANet(Mechanism):
         return None if self.logits is None else label_loss(self.logits, targets)
 
 
-class Head(nn.Module):
+class Head(SegmentationHead):
     """Branches side by side, their maps added, dropout, 1x1; in training each branch makes logits, too."""
 
     def __init__(self, place: Place, attention: list[DANet]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
-from attnbench.mechanisms.layers.segmentation_head import Narrowing, inside
+from attnbench.mechanisms.layers.segmentation_head import BottleneckHead, inside
 
 
 class MPM(Mechanism):
@@ -53,7 +53,7 @@ class MPM(Mechanism):
         """SPNet's: a 1x1 convolution to half the channels (twice the head's width), two modules, a 3x3."""
         wide = 2 * place.width
         modules = [cls.at(inside(place, wide), **options) for _ in range(2)]
-        return Narrowing(place, modules, wide, place.width, kernel=1)
+        return BottleneckHead(place, modules, wide, place.width, kernel=1)
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         z = self.reduce_pyramid(x)

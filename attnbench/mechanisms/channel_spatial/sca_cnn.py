@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
-from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of
+from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of, steps_of
 
 WORD = 100  # numbers that a label is to a decoder, as released
 
@@ -51,7 +51,7 @@ class SCACNN(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> "SCACNN":
-        steps = getattr(place.replaces, "steps", None)
+        steps = steps_of(place)
         if steps is None:
             return cls(place.channels, **options)
         options["state"] = options.get("state") or state_of(place)
@@ -94,7 +94,7 @@ class SCACNN(Mechanism):
 class Decoding(SCACNN):
     """A decoder for which its own state steers the map's channels and positions before each label."""
 
-    gives = "logits"
+    returns = "logits"
 
     def __init__(
         self, channels: int, classes: int, steps: int, state: int, hidden: int | None = None

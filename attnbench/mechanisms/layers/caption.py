@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from attnbench.mechanisms.base import Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of
+from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of, steps_of
 from attnbench.mechanisms.layers.reinforce import IGNORED
 
 
-class Teller(Mechanism):
+class CaptionDecoder(Mechanism):
     """Scores of a decoder whose state decides, at each step, where it looks.
 
     A subclass says in `see` what comes of the weights (n l) over positions (n l c).
     """
 
-    gives: ClassVar[str] = "logits"
+    returns = "logits"
     last_pass: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(
@@ -47,9 +47,9 @@ class Teller(Mechanism):
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
         options["state"] = options.get("state") or state_of(place)
-        steps = getattr(place.replaces, "steps", None)
+        steps = steps_of(place)
         module = cls(place.channels, classes_of(place), steps, **options)
-        module.clips = steps is None and place.frames is not None
+        module.reads = "clip" if steps is None and place.frames is not None else "map"
         return module
 
     def see(

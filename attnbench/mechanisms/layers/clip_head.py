@@ -1,12 +1,12 @@
 """What stands for a clip's head: from the frames' maps to one vector, and on to the classes' scores."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError
-from attnbench.mechanisms.base import Mechanism, Place
+from attnbench.mechanisms.base import Control, Mechanism, Place
 
 
 class ClipHead(Mechanism):
@@ -17,8 +17,8 @@ class ClipHead(Mechanism):
     them, as `at` hands it over.
     """
 
-    clips = True
-    gives: ClassVar[str] = "logits"
+    reads = "clip"
+    returns = "logits"
     classify: nn.Module
 
     @classmethod
@@ -42,10 +42,9 @@ class ClipHead(Mechanism):
 
 def classes_of(place: Place) -> int:
     """How many classes the head that stood there told apart; raises `Impossible` where none stood."""
-    count = getattr(place.replaces, "classes", None)
-    if count is None:
+    if not isinstance(place.replaces, Control):
         raise Impossible("it brings a classifier of its own: it stands instead of a task's head only")
-    return count
+    return place.replaces.classes
 
 
 def frames_of(place: Place) -> int:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
-from attnbench.mechanisms.base import Place
+from attnbench.mechanisms.base import Control, Place, SequenceControl
 from attnbench.mechanisms.layers.reinforce import mean_log_softmax
 
 FORMS = ("official", "tutorial")
@@ -80,4 +80,9 @@ class Decoder(nn.Module):
 
 def state_of(place: Place) -> int:
     """The width of the control's state, for decoders that are to have the same."""
-    return getattr(place.replaces, "width", None) or place.channels
+    return place.replaces.width if isinstance(place.replaces, Control) else place.channels
+
+
+def steps_of(place: Place) -> int | None:
+    """Steps of the sequences that the control names; None where it names one label."""
+    return place.replaces.steps if isinstance(place.replaces, SequenceControl) else None

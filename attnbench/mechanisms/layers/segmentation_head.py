@@ -6,12 +6,29 @@ channels, unless a paper's code has it otherwise; `place.width` is 512 where the
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Mechanism, Place
+
+
+class ConvNormReLU(nn.Module):
+    """1x1 convolution, BN, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=bias)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        return self.finish(self.conv(x))
+
+    def finish(self, y: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        """What follows the convolution."""
+        return self.norm(y).relu()
 
 
 def layer(
@@ -32,7 +49,13 @@ def inside(place: Place, channels: int = 0) -> Place:
     return replace(place, channels=channels or place.width, replaces=None)
 
 
-class Surrounded(nn.Module):
+class SegmentationHead(nn.Module):
+    """`head(x, levels, coarse)`: the last map (b c h w), the maps of all stages -> logits (b classes h w)."""
+
+    guided: ClassVar[bool] = False  # whether it needs `coarse`, the auxiliary head's logits
+
+
+class CrissCrossHead(SegmentationHead):
     """3x3 convolution, attention, 3x3, then a 3x3 on that beside the encoder's map: CCNet's arrangement.
 
     mmsegmentation has the same for non-local networks, GCNet and DNL.
@@ -53,7 +76,7 @@ class Surrounded(nn.Module):
         return self.classify(self.fuse(torch.cat([x, attended], 1)))
 
 
-class Narrowing(nn.Module):
+class BottleneckHead(SegmentationHead):
     """Convolution, one attention after the other, 3x3 convolution to a narrower map: EMANet's arrangement."""
 
     def __init__(
@@ -71,6 +94,6 @@ class Narrowing(nn.Module):
         return self.classify(self.leave(self.attention(self.enter(x))))
 
 
-def narrowing(place: Place, attention: Mechanism) -> Narrowing:
+def bottleneck_head(place: Place, attention: Mechanism) -> BottleneckHead:
     """EMANet's head, which Hamburger and external attention have, too: 512 channels, then 256."""
-    return Narrowing(place, [attention], place.width, max(place.width // 2, 1))
+    return BottleneckHead(place, [attention], place.width, max(place.width // 2, 1))

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
-from attnbench.mechanisms.layers.pyramid import pyramid
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.attention import pyramid
+from attnbench.mechanisms.layers.segmentation_head import (
+    ConvNormReLU,
+    SegmentationHead,
+    classifier,
+    inside,
+    layer,
+)
 from attnbench.mechanisms.spatial.apnb import APNB, carried, likeness
 
 
@@ -129,7 +134,7 @@ class AFNB(Mechanism):
         return self.dropout(self.norm(F.conv2d(x, of_x, self.fuse.bias) + context))
 
 
-class Head(nn.Module):
+class Head(SegmentationHead):
     """AFNB on the last two stages' maps, 3x3 convolution, APNB, 1x1."""
 
     def __init__(self, place: Place, fusion: AFNB, options: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
+from attnbench.mechanisms.layers.attention import pyramid
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.pyramid import pyramid
+from attnbench.mechanisms.layers.segmentation_head import ConvNormReLU
 
 
 class APNB(Mechanism):

@@ -130,8 +130,8 @@ class GatedLevels(Mechanism):
     g is the gates' maps, (b, 1, h, w) each.
     """
 
-    vectors = True
-    gives = "logits"
+    reads = "vector"
+    returns = "logits"
 
     def __init__(self, levels: list[int], channels: int, classes: int, hidden: int | None) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
 
 class CCNet(Mechanism):
@@ -46,7 +46,7 @@ class CCNet(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """CCNet's, with its leaky ReLUs."""
-        return Surrounded(place, cls.at(inside(place), **options), slope=0.01)
+        return CrissCrossHead(place, cls.at(inside(place), **options), slope=0.01)
 
     def no_weight_decay(self) -> set[str]:
         return {"gamma"}

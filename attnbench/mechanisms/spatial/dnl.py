@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.sdpa import attend
-from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
 CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
 MANY = 512  # positions, from which on P is not worth writing down
@@ -68,7 +68,7 @@ class DNL(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """Between two 3x3 convolutions, as in CCNet."""
-        return Surrounded(place, cls.at(inside(place), **options))
+        return CrissCrossHead(place, cls.at(inside(place), **options))
 
     def no_weight_decay(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name.startswith(self.spared)}

@@ -1,6 +1,6 @@
 """DRAM: glimpses read by one LSTM, which names what it sees, and led by another, which knows the image."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
 from attnbench.mechanisms.layers.precision import matched
+from attnbench.mechanisms.layers.recurrent_decoder import steps_of
 from attnbench.mechanisms.layers.reinforce import IGNORED, earned, hits, log_density, reinforce
 
 RETURNS = ("total", "to_come")
@@ -49,7 +50,7 @@ class DRAM(Mechanism):
         site="network",
     )
     last_pass = ("episode",)
-    gives: ClassVar[str] = "logits"
+    returns = "logits"
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class DRAM(Mechanism):
                 f"dram: glimpse={glimpse}, glimpses={glimpses}, std={std}; at least {LEAST}, 1, and above 0"
             )
         self.steps, self.glimpse, self.glimpses = steps, glimpse, glimpses
-        self.std, self.returns, self.weight = std, returns, weight
+        self.std, self.total, self.weight = std, returns == "total", weight
         self.pixels = 0  # of the whole image, where it is known
         self.retina = Retina(glimpse, scales=2)
         self.context = convolutions(channels, glimpse, hidden)
@@ -87,7 +88,7 @@ class DRAM(Mechanism):
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:
-        module = cls(place.channels, classes_of(place), getattr(place.replaces, "steps", None), **options)
+        module = cls(place.channels, classes_of(place), steps_of(place), **options)
         module.pixels = place.size[0] * place.size[1]
         return module
 
@@ -127,7 +128,7 @@ class DRAM(Mechanism):
             right, counts = hits(logits[:, 0], targets)[:, None], torch.ones_like(densities[:, :1])
         else:
             right, counts = hits(logits, targets), (targets != IGNORED).to(densities)
-        rewards = earned(right.to(densities), counts, self.returns == "total")
+        rewards = earned(right.to(densities), counts, self.total)
         rewards, counts = (t.repeat_interleave(self.glimpses, 1) for t in (rewards, counts))
         error = (baselines.to(densities) - rewards).square().mul(counts).sum() / counts.sum()
         return error + self.weight * reinforce(densities * counts, rewards, baselines)

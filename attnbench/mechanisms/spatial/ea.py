@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision, matched
-from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
+from attnbench.mechanisms.layers.segmentation_head import bottleneck_head, inside
 
 EXPANSION = 4  # of channels and heads in the multi-head form
 
@@ -56,7 +56,7 @@ class EA(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """EANet's, which is EMANet's."""
-        return narrowing(place, cls.at(inside(place), **options))
+        return bottleneck_head(place, cls.at(inside(place), **options))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b *heads k n"]:
         if self.multi is not None:

@@ -11,7 +11,7 @@ from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
 from attnbench.mechanisms.layers.recompute import backward_pass
-from attnbench.mechanisms.layers.segmentation_head import inside, narrowing
+from attnbench.mechanisms.layers.segmentation_head import bottleneck_head, inside
 
 GUARD = 1e-6
 
@@ -56,7 +56,7 @@ class EMA(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """EMANet's."""
-        return narrowing(place, cls.at(inside(place), **options))
+        return bottleneck_head(place, cls.at(inside(place), **options))
 
     @torch.no_grad()
     def projected(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c n"]:

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
 
 class GC(Mechanism):
@@ -60,7 +60,7 @@ class GC(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """mmsegmentation's for GCNet."""
-        return Surrounded(place, cls.at(inside(place), **options))
+        return CrissCrossHead(place, cls.at(inside(place), **options))
 
     def context(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
         """The mean of all positions, weighted by the mask's softmax."""

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, narrowing
+from attnbench.mechanisms.layers.segmentation_head import (
+    SegmentationHead,
+    bottleneck_head,
+    classifier,
+    inside,
+)
 
 GUARD = 1e-6
 RIDGE = 0.1  # of the concept decomposition's coefficients
@@ -88,7 +93,7 @@ class Ham(Mechanism):
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """HamNet's, or Light-Ham's."""
         attention = cls.at(inside(place), **options)
-        return LightHead(place, attention) if attention.through else narrowing(place, attention)
+        return LightHead(place, attention) if attention.through else bottleneck_head(place, attention)
 
     def no_weight_decay(self) -> set[str]:
         return {"weight", "shortcut"} if self.weight is not None else set()
@@ -148,7 +153,7 @@ def groups(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
-class LightHead(nn.Module):
+class LightHead(SegmentationHead):
     """The last three stages' maps at the largest one's size, 1x1 convolution, attention, 1x1, 1x1."""
 
     def __init__(self, place: Place, attention: Ham) -> None:

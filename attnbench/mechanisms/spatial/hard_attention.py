@@ -9,14 +9,14 @@ from torch import Tensor
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.layers.caption import Teller, counts, uneven
+from attnbench.mechanisms.layers.caption import CaptionDecoder, counts, uneven
 from attnbench.mechanisms.layers.precision import full_precision
 from attnbench.mechanisms.layers.reinforce import IGNORED, fixed_draws
 
 TINY = 1e-12  # the least chance that has a logarithm
 
 
-class HardAttention(Teller):
+class HardAttention(CaptionDecoder):
     """z_t = a_s with s drawn from α_t, the weights of soft attention (see there for form and places).
 
     A training batch as a whole is sampled, or, with the chance `expect`, sees the expectation Σ α a and

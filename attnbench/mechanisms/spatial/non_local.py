@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.segmentation_head import Surrounded, inside
+from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
 AFFINITIES = ("embedded", "gaussian", "dot", "concatenation")
 MANY = 1024  # positions, from which on the affinity matrix is not worth writing down
@@ -53,7 +53,8 @@ class NonLocal(Mechanism):
         super().__init__()
         if affinity not in AFFINITIES:
             raise unknown("affinity of non_local", affinity, AFFINITIES)
-        self.affinity, self.pool, self.clips = affinity, pool, space_time
+        self.affinity, self.pool = affinity, pool
+        self.reads = "clip" if space_time else "map"
         width = max(channels // reduction, 1)
         compared = channels if affinity == "gaussian" else width
         self.scale = compared**-0.5 if scale else 1.0
@@ -95,7 +96,7 @@ class NonLocal(Mechanism):
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:
         """mmsegmentation's for non-local networks."""
-        return Surrounded(place, cls.at(inside(place), **options))
+        return CrissCrossHead(place, cls.at(inside(place), **options))
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n m"]:
         q, k = self.compared(one_map(x), self.pooled(x))

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.losses import label_loss
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import classifier, inside, layer
+from attnbench.mechanisms.layers.segmentation_head import (
+    ConvNormReLU,
+    SegmentationHead,
+    classifier,
+    inside,
+    layer,
+)
 
 
 class OCR(Mechanism):
@@ -114,7 +119,7 @@ class OCR(Mechanism):
         return self.weight * coarse_loss(self.logits, targets)
 
 
-class Head(nn.Module):
+class Head(SegmentationHead):
     """3x3 convolution, attention to the regions that come in, 1x1."""
 
     guided = True

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
-from attnbench.mechanisms.layers.pointwise import ConvNormReLU
 from attnbench.mechanisms.layers.precision import full_precision
-from attnbench.mechanisms.layers.segmentation_head import classifier, layer
+from attnbench.mechanisms.layers.segmentation_head import ConvNormReLU, SegmentationHead, classifier, layer
 
 
 class PSA(Mechanism):
@@ -99,7 +98,7 @@ class PSA(Mechanism):
         return self.joined(self.parts(x), x)
 
 
-class Head(nn.Module):
+class Head(SegmentationHead):
     """The outcome beside the encoder's map, a 3x3 convolution of both, dropout, 1x1."""
 
     def __init__(self, place: Place, attention: PSA) -> None:

@@ -1,6 +1,6 @@
 """RAM: a recurrent network that looks at an image through a small window and decides where to look next."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ class RAM(Mechanism):
         site="network",
     )
     last_pass = ("episode",)
-    gives: ClassVar[str] = "logits"
+    returns = "logits"
     draws: Tensor
     starts: Tensor
 

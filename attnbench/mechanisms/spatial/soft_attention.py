@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnbench.mechanisms.base import Card
-from attnbench.mechanisms.layers.caption import Teller, uneven
+from attnbench.mechanisms.layers.caption import CaptionDecoder, uneven
 
 
-class SoftAttention(Teller):
+class SoftAttention(CaptionDecoder):
     """z_t = Σ_i α_ti a_i, α_t = softmax of u tanh(W a_i + b + W' h_{t-1}) + c, for an LSTM decoder.
 
     Instead of a decoder (task sequence) it names one label a step. Instead of the head of clips it is a

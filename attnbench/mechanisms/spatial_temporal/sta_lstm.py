@@ -1,6 +1,6 @@
 """STA-LSTM: two small LSTMs say which joints and which frames of a skeleton's motion a third one reads."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,8 @@ class STALSTM(Mechanism):
         site="network",
     )
     last_pass = ("gates",)
-    skeletons: ClassVar[bool] = True
-    gives: ClassVar[str] = "logits"
+    reads = "skeleton"
+    returns = "logits"
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class TAM(Mechanism):
         params=lambda c: 208 + (lambda k: 4 * c * k + 2 * k)(max(c // 4, 1)),
         site="temporal",
     )
-    clips = True
+    reads = "clip"
 
     def __init__(
         self, channels: int, frames: int, kernel: int = 3, expand: int = 2, reduction: int = 4

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from attnbench.report.load import number
 from attnbench.report.papers import accuracies
 from attnbench.report.tables.columns import Column
-from attnbench.report.tables.metrics import METRICS
+from attnbench.report.tables.metrics import of_task
 from attnbench.report.tables.table import CONTROL, Remembering, Row, Table
 
 UNITS = (
@@ -14,7 +14,6 @@ UNITS = (
     "costs by each source's convention). Gains are to the baseline of the same table only: ours to `none` "
     "with the same seeds, a paper's to the baseline of its own table."
 )
-OF_IMAGES = "cls"  # whose metrics are published for a network that we only measured the costs of
 
 
 @dataclass
@@ -61,8 +60,7 @@ def _printed(table: Table) -> dict[str, dict[str, dict[str, accuracies.Figure]]]
 
 def _metrics(table: Table) -> list[str]:
     """The metrics that a comparison shows: the first two of the task."""
-    task = table.task if table.metric else OF_IMAGES
-    return [metric.key for metric in METRICS[task][:2]]
+    return [metric.key for metric in of_task(table.task)[:2]]
 
 
 def _ours(work: Callable[[Row], float | None]) -> Callable[[Line], tuple]:
@@ -120,7 +118,7 @@ def columns(table: Table) -> list[Column]:
             Column((f"{key}_ours_percent",), f"{name} (%), ours", ours, lambda v: f"{v:.2f}"),
             Column((f"{key}_paper_percent", f"{key}_paper_best_of"), f"{name} (%), paper", paper, _best_of),
         ]
-    first = accuracies.SHOWN.get(_metrics(table)[0], _metrics(table)[0])
+    first = next((accuracies.SHOWN.get(key, key) for key in _metrics(table)), "")
     return [
         Column(("method",), "method", lambda line: (line.attn,), text=True),
         Column(("backbone",), "backbone", lambda line: (line.backbone,), text=True),

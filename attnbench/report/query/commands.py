@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from attnbench import data
 from attnbench.cell import Cell
 from attnbench.config.files import folder
 from attnbench.config.rules import check_shared
-from attnbench.config.schema import Config, choices
+from attnbench.config.schema import Config, Origin, choices
 from attnbench.errors import UserError
 from attnbench.records import Record
 from attnbench.report.load import at
@@ -26,7 +25,6 @@ Compose = Callable[..., Config]  # words -> the configuration, not checked
 Settings = list[tuple[str, Any]]  # what to set, by dotted name
 
 RESULTS = Path("results")  # where records lie if nothing is said
-ROOTLESS = "scenes"  # the reader that draws its data and needs no folder
 OTHERWISE = (
     "They would make a table of their own: the code or conf/ has changed since this one's cells were run"
 )
@@ -91,8 +89,8 @@ def of_names(names: Mapping[str, str], results: Path, compose: Compose) -> Comma
     Raises `UserError` where none can.
     """
     others = [f"{key}={value}" for key, value in names.items() if key != "task"]
-    reader = _reader(compose(*(word for word in others if word.startswith("data="))))
-    tasks = [names["task"]] if "task" in names else list(data.READERS[reader])
+    served = compose(*(word for word in others if word.startswith("data="))).data.tasks
+    tasks = [names["task"]] if "task" in names else list(served)
     refused: list[UserError] = []
     for task in tasks:
         words = [f"task={task}", *others]
@@ -159,9 +157,7 @@ def _members(table: Table, record: Record) -> dict[Any, str]:
 
 def _last(config: Config, results: Path) -> tuple[str, ...]:
     """The words on folders, where there must be any."""
-    root = ("data.root=FOLDER",) if config.task.trains and _reader(config) != ROOTLESS else ()
+    root = (
+        ("data.root=FOLDER",) if config.recipe.trains and config.data.origin is not Origin.generated else ()
+    )
     return root if results == RESULTS else (*root, word("results", str(results)))
-
-
-def _reader(config: Config) -> str:
-    return config.data.source or config.data.name

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from attnbench import mechanisms
+from attnbench import mechanisms, tasks
 from attnbench.errors import UserError
 from attnbench.records import Record
 from attnbench.report.load import at, number
@@ -17,7 +17,6 @@ from attnbench.report.tables.table import CONTROL, Row, Table
 SEEDS = tuple(range(RANKED_FROM))
 OF_CLIPS = ("temporal", "spatial_temporal")  # categories that need frames
 PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a record
-WITH_FRAMES = ("clip", "skeleton", "retrieval")
 
 LIKE: list[tuple[str, tuple[str, ...]]] = [  # what must agree for a cell to take about as long, best first
     ("the same mechanism here", ("task", "data", "backbone", "recipe", "mechanism")),
@@ -49,7 +48,8 @@ def seeds_of(row: Row | None) -> tuple[int, ...]:
 def not_run(table: Table) -> list[str]:
     """The mechanisms that the table has no row of, and that its task and its network have a place for."""
     there = {row.mechanism for row in table.rows}
-    frames = table.task in WITH_FRAMES
+    card = tasks.cards().get(table.task)
+    frames = card is not None and card.frames
     sites = {site for part in PLACES for r in table.records for site in at(r, *part) or ()}
     return [
         entry.name

@@ -9,7 +9,7 @@ from attnbench import mechanisms
 from attnbench.config.files import names
 from attnbench.config.schema import GROUPS
 from attnbench.errors import UserError, unknown
-from attnbench.report.load import load
+from attnbench.report.load import TASKS_BEFORE, load
 from attnbench.report.tables.table import CONTROL, Row, Table, tables
 
 OF_TABLE = ("task", "data", "backbone", "recipe")
@@ -48,7 +48,7 @@ def parse(words: Sequence[str], takes: Sequence[str] = ()) -> Selection:
         elif key in takes:
             made.rest[key] = value
         elif key in (*OF_TABLE, *OF_ROW):
-            made.asked[key] = listed(value)
+            made.asked[key] = [TASKS_BEFORE.get(v, v) if key == "task" else v for v in listed(value)]
         else:
             raise unknown("key", key, [*OF_TABLE, *OF_ROW, "results", *takes])
     return made

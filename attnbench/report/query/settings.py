@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from attnbench.config.schema import Anything
 from attnbench.report.load import VARIES
 from attnbench.report.tables.folds import FOLD, NOT_SHARED
 
@@ -50,7 +51,7 @@ def apart(made: Any, stored: Mapping[str, Any], prefix: str = "") -> Iterator[tu
     for each in fields(made):
         key, value = f"{prefix}{each.name}", getattr(made, each.name)
         wanted = stored.get(each.name, each.metadata.get("neutral", value))
-        if key in NOT_SAID:
+        if key in NOT_SAID or isinstance(each.metadata.get("neutral"), Anything):
             continue
         if is_dataclass(value):
             # mypy: is_dataclass is true of classes, too, which asdict does not take; a setting is never one.

@@ -10,8 +10,9 @@ import numpy as np
 from attnbench.report.load import number
 from attnbench.report.statistics.paired import RANKED_FROM
 from attnbench.report.tables import notes, verdicts
-from attnbench.report.tables.metrics import METRICS, Metric, class_ious, headline
+from attnbench.report.tables.metrics import class_ious, headline, of_task
 from attnbench.report.tables.table import CONTROL, Remembering, Row, Table
+from attnbench.tasks import Metric
 
 MISSING = "—"
 
@@ -232,7 +233,7 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         return {"Cost": _filled(table, [*WHO, *ENDS, *COST, SEEN, *HEAD])}
     if table.metric is None:
         return {}
-    first, *others = (score(m) for m in METRICS[table.task])
+    first, *others = (score(m) for m in of_task(table.task))
     accuracy = [*WHO, *ENDS, SEEDS, first, compared(table.metric), HOLM, RANK, *others]
     found = {
         "Accuracy": _filled(table, accuracy),

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from attnbench import tasks
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, number
 from attnbench.report.tables.folds import FOLD
-from attnbench.report.tables.metrics import CONSTANT
+from attnbench.report.tables.metrics import chance
 from attnbench.report.tables.table import Table
 
 OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
 OFF = ("", "0", "0.0", "False", "None", "[]", "[1.0]", "no", "none")  # values of what is not used
-TOLD_OF_TASKS = ("head", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip")
 SHORT = 10  # digits of a commit
 TOLD = (  # the settings of a recipe that its line tells, where they are on; the records have all
     *(
@@ -78,7 +78,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _task(records: list[Record]) -> str:
     """The task's options that are on."""
-    found = {key: _setting(records, "task", "options", key) for key in TOLD_OF_TASKS}
+    card = tasks.cards().get(records[0]["cell"]["task"]) if records else None
+    found = {key: _setting(records, "task", "options", key) for key in (card.stated if card else ())}
     settings = [f"{key}={value}" for key, value in found.items() if value not in OFF]
     return ", ".join([*distinct(records, "cell", "task"), *settings]) if settings else ""
 
@@ -96,9 +97,10 @@ def _data(records: list[Record]) -> str:
 
 def _floor(records: list[Record]) -> str:
     """What a network that gives every pixel the same class would score, where the records have it."""
-    scores = (number(r, "metrics", "test", CONSTANT) for r in records)
+    measured = chance(records[0]["cell"]["task"]) if records else None
+    scores = (number(r, "metrics", "test", measured.key) for r in records) if measured else ()
     found = sorted({f"{score:.2f} %" for score in scores if score is not None})
-    return f"a constant class scores {_one_or_mixed('', found)} mIoU" if found else ""
+    return f"a constant class scores {_one_or_mixed('', found)} {measured.name}" if measured and found else ""
 
 
 def _shape(records: list[Record]) -> list[str]:

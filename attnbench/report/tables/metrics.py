@@ -1,81 +1,62 @@
 """What each task is judged by, on the test split; the first metric of a task is its headline."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
+from attnbench import tasks
 from attnbench.records import Record
 from attnbench.report.load import at
-
-CLASS_IOU = "iou_"  # before a class's name
-CONSTANT = "miou_constant"  # the most that one class everywhere scores; in records, not compared
+from attnbench.tasks import Card, Metric
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One number of a test split."""
-
-    key: str  # in the record
-    name: str  # to a reader
-    unit: str = "percent"
-    digits: int = 2
-    larger: bool = True  # is better
-
-    @property
-    def heading(self) -> str:
-        unit = {"percent": "%"}.get(self.unit, self.unit)
-        return f"test {self.name} ({unit}) {'↑' if self.larger else '↓'}"
-
-
-CLASSES = (
-    Metric("top1", "top-1"),
-    Metric("top5", "top-5"),
-    Metric("nll", "NLL", "nats", 4, larger=False),
-    Metric("ece", "ECE", larger=False),
-)
-METRICS: dict[str, tuple[Metric, ...]] = {
-    "cls": CLASSES,
-    "clip": CLASSES,
-    "skeleton": CLASSES,
-    "seg": (
-        Metric("miou", "mIoU"),
-        Metric("pixel_accuracy", "pixel accuracy"),
-        Metric("mean_accuracy", "mean class accuracy"),
-        Metric("boundary_f1", "boundary F1"),
-        Metric("loss", "loss", "nats", 4, larger=False),
-    ),
-    "sequence": (
-        Metric("sequence_accuracy", "sequence accuracy"),
-        Metric("symbol_accuracy", "symbol accuracy"),
-        Metric("loss", "loss", "nats", 4, larger=False),
-    ),
-    "retrieval": (
-        Metric("rank1", "rank-1"),
-        Metric("rank5", "rank-5"),
-        Metric("map", "mAP"),
-        Metric("loss", "loss", "nats", 4, larger=False),
-    ),
-}
+def of_task(task: str) -> tuple[Metric, ...]:
+    """A task's metrics, the headline first; none for a task that is not known here."""
+    card = tasks.cards().get(task)
+    return card.metrics if card else ()
 
 
 def headline(task: str) -> Metric | None:
-    """What a task's rows are compared by; None for costs alone and for tasks that are not known."""
-    return METRICS[task][0] if task in METRICS else None
+    """What a task's rows are compared by; None for a task that is not known here."""
+    return next(iter(of_task(task)), None)
+
+
+def chance(task: str) -> Metric | None:
+    """The headline of networks that learned nothing, where records measure it."""
+    card = tasks.cards().get(task)
+    if card is None or card.chance in ("", "classes", "zero"):
+        return None
+    return replace(card.metrics[0], key=card.chance)
+
+
+def every() -> list[Metric]:
+    """The metrics of all tasks, one of each key."""
+    return list({m.key: m for card in tasks.cards().values() for m in card.metrics}.values())
 
 
 def unit(key: str) -> str:
     """Of a metric by its name in a record: `percent`, `nats`, or empty where it is not known."""
-    known = {metric.key: metric.unit for metrics in METRICS.values() for metric in metrics}
-    return known.get(key, "percent" if key == CONSTANT or key.startswith(CLASS_IOU) else "")
+    known = {metric.key: metric.unit for metric in every()}
+    return known.get(key, "percent" if any(_belongs(key, card) for card in tasks.cards().values()) else "")
+
+
+def _belongs(key: str, card: Card) -> bool:
+    """Whether a number has the headline's unit: it is of one class, or of a constant answer."""
+    return key == card.chance or bool(card.classwise and key.startswith(card.classwise.key))
 
 
 def costs_alone(record: Record) -> bool:
     """Whether a cell of this kind trains nothing, so that its costs are all there is."""
-    task = record["cell"]["task"]
-    trains = at(record, "config", "task", "trains")
-    return trains is False or task == "profile" or task.endswith("_profile")
+    return False in (at(record, "config", "recipe", "trains"), at(record, "config", "task", "trains"))
 
 
 def class_ious(found: Iterable[Record]) -> list[Metric]:
-    """The classes whose intersection over union any of the records has, by name."""
-    keys = {key for r in found for key in at(r, "metrics", "test") or {} if key.startswith(CLASS_IOU)}
-    return [Metric(key, f"IoU of {key.removeprefix(CLASS_IOU)}") for key in sorted(keys)]
+    """The metrics of single classes that any of the records has, by name."""
+    by_task = {name: card.classwise for name, card in tasks.cards().items() if card.classwise}
+    made: dict[str, Metric] = {}
+    for record in found:
+        each = by_task.get(record["cell"]["task"])
+        for key in at(record, "metrics", "test") or {}:
+            if each and key.startswith(each.key):
+                name = key.removeprefix(each.key)
+                made[key] = replace(each, key=key, name=f"{each.name} {name}")
+    return [made[key] for key in sorted(made)]

@@ -150,7 +150,7 @@ class Table(Remembering):
     def about(self) -> tuple[str, ...]:
         """What a person calls it: a table of costs goes by its backbone and input alone."""
         named = (self.task, self.data, self.backbone, self.recipe)
-        return tuple(filter(None, named if self.metric else (self.task, self.backbone, self.side)))
+        return tuple(filter(None, named if self.trains else (self.task, "costs", self.backbone, self.side)))
 
     @property
     def title(self) -> str:

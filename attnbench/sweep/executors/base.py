@@ -1,26 +1,35 @@
 """Who runs a sweep's cells. Each takes work, tells what becomes of every cell, and ends with the last."""
 
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from attnbench.sweep.executors.events import Event, Hear, Work
+from attnbench.sweep.executors.events import AGAIN_S, Event, Hear, Waiting, Work
+from attnbench.sweep.executors.retries import Retries
 
 
 def inline(work: Work, hear: Hear) -> None:
     """One cell after another in this process."""
     from attnbench.sweep.executors.worker import attempt
 
-    for cell in work.cells:
-        if work.stop():
-            return
+    waiting, retries = Waiting(work.cells), Retries(work)
+    while not waiting.empty and not work.stop():
+        cell = waiting.take(None)
+        if cell is None:
+            time.sleep(AGAIN_S / 5)
+            continue
 
         def tell(cell: Any = cell, **event: Any) -> None:
             hear(Event(cell, worker="1", **event))
 
         tell(state="started")
-        state, reason = attempt(cell, work.stop, tell, work.seen.get(cell.key))
-        tell(state=state, reason=reason)
+        retries.begin(cell)
+        end = attempt(cell, work.stop, tell, work.seen.get(cell.key))
+        state, reason = retries.settle(cell, *end)
+        if state == "again":
+            waiting.later(cell)
+        tell(state="waiting" if state == "again" else state, reason=reason)
         if state == "unwritable":
             work.stop.ask()
 

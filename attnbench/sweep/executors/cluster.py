@@ -18,7 +18,7 @@ from attnbench.cell import Cell
 from attnbench.errors import Unwritable
 from attnbench.sweep.executors.chunk import Chunk
 from attnbench.sweep.executors.events import Event, Hear, Work
-from attnbench.sweep.executors.local import give_up
+from attnbench.sweep.executors.retries import give_up
 from attnbench.sweep.progress.heartbeat import read
 from attnbench.sweep.progress.registry import FOLDER
 
@@ -139,7 +139,7 @@ class Remote:
         state = read(Path(cell.config.runs) / cell.key)
         if state is None or (state["updated"] < self.since and state["state"] != "running"):
             return False
-        if state["state"] in ("refused", "unwritable"):
+        if state["state"] in ("refused", "unwritable", "unrecorded"):
             self.hear(Event(cell, state["state"], state["reason"], job))
             if state["state"] == "unwritable":
                 self.work.stop.ask()

@@ -18,7 +18,7 @@ class Event:
     """Something that happened to a cell; `ended` has left a record."""
 
     cell: Cell
-    state: str  # started, running, note; then ended, refused, unwritable or stopped
+    state: str  # started, running, note, waiting; then ended, refused, unrecorded, unwritable, stopped
     reason: str = ""
     worker: str = ""  # who runs it
     share: float = 0.0  # of its training that is done, while running

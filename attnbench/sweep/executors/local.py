@@ -3,12 +3,12 @@
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +18,13 @@ from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Unwritable
 from attnbench.sweep.executors.events import AGAIN_S, Event, Hear, Tell, Waiting, Work
+from attnbench.sweep.executors.retries import BUSY, Retries
 from attnbench.sweep.executors.seats import environments
 
 COMMAND = [sys.executable, "-m", "attnbench.sweep.executors.worker"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-TRIES = 3  # workers that may die over one cell before it is recorded as failed
-GROUP_S = 20.0  # for the other processes of a cell to end after the first
+GROUP_S = 20.0  # for a worker to end after its last cell, and a group after its first process
+ERROR = re.compile(r"\s*[\w.]*(Error|Exception|Exit|Interrupt)\b")  # begins the last line of a traceback
 OVERTIME_S = 60.0  # for a worker to notice that its cell is over its time limit; then it is killed
 
 
@@ -34,7 +35,7 @@ class Pool:
         self.work = work
         self.waiting = Waiting(work.cells)
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self.deaths: Counter[str] = Counter()
+        self.retries = Retries(work)
         self.open: set[str] = {cell.key for cell in work.cells}  # cells that have not come to an end
         self.workers: list[Worker] = []
 
@@ -85,6 +86,8 @@ class Pool:
                     continue
                 last = cell
                 if worker is None or not worker.alive:
+                    if worker is not None:
+                        worker.end()
                     worker = Worker(environment, self.work.launch.processes)
                     self.workers.append(worker)
                 self._tell(cell, seat, state="started")
@@ -95,59 +98,32 @@ class Pool:
             self.events.put(None)
 
     def _take(self, cell: Cell, seat: str, worker: "Worker") -> None:
+        """Have a worker run a cell, and decide what becomes of it."""
+
         def tell(**event: Any) -> None:
             self._tell(cell, seat, **event)
 
-        end = worker.run(cell, self.work.seen.get(cell.key), tell)
-        if end is None:
-            end = self._died(cell, worker)
-        state, reason = end
-        if state == "busy":
-            stamp = records.stamp(Path(cell.config.results), cell.key)
-            state = "again" if stamp == self.work.seen.get(cell.key) else "ended"
+        self.retries.begin(cell)
+        try:
+            end = worker.run(cell, self.work.seen.get(cell.key), tell) or worker.death(cell)
+            state, reason = self.retries.settle(cell, *end)
+        except Unwritable as error:
+            state, reason = "unwritable", str(error)
+        except Exception as error:  # of this process: the other cells go on
+            state, reason = "unrecorded", f"{type(error).__name__}: {error}"
         if state == "again":
+            if reason != BUSY:
+                tell(state="note", reason=reason)
             self.waiting.later(cell)
-            tell(state="waiting", reason=reason or "another process is at it")
+            tell(state="waiting", reason=reason)
             return
         self.open.discard(cell.key)
         tell(state=state, reason=reason)
         if state == "unwritable":
             self.work.stop.ask()
 
-    def _died(self, cell: Cell, worker: "Worker") -> tuple[str, str]:
-        """What is to become of a cell that its worker died over."""
-        code = worker.end()
-        if self.work.stop():
-            return "stopped", ""
-        seen = self.work.seen.get(cell.key)
-        if records.stamp(Path(cell.config.results), cell.key) != seen:
-            return "ended", ""
-        self.deaths[cell.key] += 1
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if worker.overdue:
-            reason = f"took longer than the {cell.config.launch.limit_min:g} min of launch.limit_min: killed"
-        elif self.deaths[cell.key] < TRIES:
-            return "again", f"its process ended by {how}; it is tried again"
-        else:
-            reason = f"its process ended by {how}, {TRIES} times"
-        return give_up(cell, reason, seen)
-
     def _tell(self, cell: Cell, seat: str, **event: Any) -> None:
         self.events.put(Event(cell, worker=seat, **event))
-
-
-def give_up(cell: Cell, reason: str, seen: int | None) -> tuple[str, str]:
-    """Record that a cell failed; the end of it, as an event's state and reason."""
-    failed = cell.record("failed", reason)
-    results = Path(cell.config.results)
-    try:
-        if seen is None:
-            records.write_first(results, failed)
-        else:
-            records.write(results, failed)
-    except Unwritable as error:
-        return "unwritable", str(error)
-    return "ended", reason
 
 
 class Worker:
@@ -156,21 +132,26 @@ class Worker:
     def __init__(self, environment: dict[str, str], processes: int) -> None:
         self.environment, self.processes = environment, processes
         self.overdue = False
+        self.leaving = False  # it takes no more cells
         self.process = self._start(COMMAND) if processes == 1 else None
 
     def _start(self, command: list[str]) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
             env=self.environment,
             start_new_session=True,  # an interrupt from the keyboard reaches it by its driver alone
         )
+        self.errors = Errors(process)
+        return process
 
     @property
     def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.poll() is None and not self.leaving
 
     def terminate(self) -> None:
         """Ask it to save its cell and end."""
@@ -179,7 +160,7 @@ class Worker:
 
     def kill(self) -> None:
         """End it, and all that it started."""
-        if self.alive and self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -208,6 +189,7 @@ class Worker:
         for answer in self.process.stdout:
             event = json.loads(answer)
             if event["state"] not in ("running", "note"):
+                self.leaving = bool(event.get("leaving"))
                 return event["state"], event["reason"]
             tell(**event)
         return None
@@ -238,11 +220,50 @@ class Worker:
         self.overdue = True
         self.kill()
 
+    def death(self, cell: Cell) -> tuple[str, str]:
+        """How it ended without an answer, as an event's state and reason."""
+        code = self.end()
+        if self.overdue:
+            limit = f"{cell.config.launch.limit_min:g} min of launch.limit_min"
+            return "overdue", f"took longer than the {limit}: killed"
+        how = f"signal {_name(-code)}" if code < 0 else f"exit code {code}"
+        words = f" ({self.errors.last})" if code > 0 and self.errors.last else ""
+        return "died", f"its process ended by {how}{words}"
+
     def end(self) -> int:
-        """Let it finish; its exit code."""
+        """Let it finish, or make it; its exit code."""
         if self.process is None:
             return 0
         if self.process.stdin is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
+        try:
+            self.process.wait(GROUP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.errors.join(1.0)
         return self.process.wait()
+
+
+class Errors(threading.Thread):
+    """Passes a process's error output on to ours; `last` is the last line that names an error."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        super().__init__(daemon=True)
+        self.stream = process.stderr
+        self.last = ""
+        self.start()
+
+    def run(self) -> None:
+        for line in self.stream or ():
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            if ERROR.match(line):
+                self.last = line.strip()
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return str(number)

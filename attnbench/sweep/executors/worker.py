@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +19,18 @@ from typing import Any
 
 from attnbench.cell import Cell
 from attnbench.config.schema import Config
-from attnbench.errors import Unwritable, UserError
-from attnbench.lock import Busy
+from attnbench.errors import Interrupted, Unwritable, UserError
+from attnbench.records import Busy
 from attnbench.sweep.executors.events import Tell
 from attnbench.sweep.progress.heartbeat import Heartbeat
 from attnbench.sweep.signals import SIGNALS
 
 
 def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None = None) -> tuple[str, str]:
-    """Run a cell, its steps told meanwhile; its end as an `Event`'s state and reason.
+    """Run a cell and report its steps meanwhile; its end as an `Event`'s state and reason.
 
-    The state is `busy` where another process is at the cell.
+    Beside an `Event`'s states, `busy` says that another process is running the cell, and `again` that it was
+    interrupted and can go on.
     """
     from attnbench.run import Watcher, run
     from attnbench.training.loop import Stopped
@@ -40,10 +42,15 @@ def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None =
         return "busy", ""
     except Stopped:
         end = "stopped", ""
+    except Interrupted as error:
+        end = "again", str(error)
     except Unwritable as error:
         end = "unwritable", str(error)
     except UserError as error:
         end = "refused", str(error)
+    except Exception as error:  # not of the cell, which would have a record of it
+        beat.log(traceback.format_exc())
+        end = "unrecorded", f"its record cannot be written: {type(error).__name__}: {error}"
     else:
         end = "ended", record["reason"] or ""
         if not beat.begun:  # it was recorded elsewhere
@@ -72,11 +79,15 @@ def main() -> None:
             asked.set()
 
     for order in _orders(sys.argv[1:], asked):
+        if asked.is_set():  # between two cells
+            answer(state="stopped", reason="", leaving=True)
+            break
         cell = Cell(Config.restore(order["config"]))
         with _printing_into(Path(cell.config.runs) / cell.key):
             state, reason = attempt(cell, asked.is_set, answer, order["seen"])
-        answer(state=state, reason=reason)
-        if asked.is_set():
+        leaving = asked.is_set()
+        answer(state=state, reason=reason, leaving=leaving)
+        if leaving:
             break
 
 

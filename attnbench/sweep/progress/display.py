@@ -23,6 +23,7 @@ from attnbench.sweep.progress.registry import Book, Entry
 
 EARLY = 0.02  # share of a cell below which its pace says nothing
 EVERY_S = 60.0  # between lines about running cells where there is no terminal to draw on
+NAMED = 10  # cells without a record that are named in the end
 AROUND = 4  # lines of the terminal that workers' lines leave free
 
 
@@ -35,7 +36,7 @@ class Board:
         self.kinds = Counter(self.waiting.values())
         self.running: dict[str, Event] = {}  # the last event of each
         self.began: dict[str, float] = {}
-        self.ended = 0
+        self.ended: set[str] = set()  # keys of the cells that left a record
         self.failed: list[str] = []
         self.refused: Counter[str] = Counter()
         self.printed = time.monotonic()
@@ -74,7 +75,7 @@ class Board:
             self._print(self._end(event, seconds))
         if not self.console.is_terminal and time.monotonic() - self.printed > EVERY_S:
             self._print("; ".join(map(_line, self.running.values())) or "nothing runs")
-        self.book.write(ended=self.ended, failed=len(self.failed), left=self.remaining())
+        self.book.write(ended=len(self.ended), failed=len(self.failed), left=self.remaining())
 
     def _leave(self, key: str) -> None:
         self.running.pop(key, None)
@@ -115,9 +116,11 @@ class Board:
         if event.state in ("refused", "unwritable"):
             self.refused[event.reason] += 1
             return f"{event.cell}: not run: {event.reason}"
+        if event.state == "unrecorded":
+            return f"{event.cell}: no record: {event.reason}"
         if event.state == "stopped":
             return f"{event.cell}: stopped"
-        self.ended += 1
+        self.ended.add(event.cell.key)
         record = records.find(Path(event.cell.config.results), event.cell.key) or {"status": "failed"}
         if record["status"] == "done":
             self.plan.pace.learn(likeness(event.cell), seconds)
@@ -152,10 +155,16 @@ class Board:
         if self.failed:
             self.console.print(f"{many(len(self.failed))} failed; launch.retry=true runs them again")
         if stopped and not self.refused:
-            missing = many(len(self.plan.todo) - self.ended)
+            missing = many(len(self.plan.todo) - len(self.ended))
             self.console.print(f"stopped with {missing} to do; the same command goes on")
             return 130
-        return 2 if self.refused else 1 if self.failed else 0
+        if self.refused:
+            return 2
+        if undone := [cell for cell in self.plan.todo if cell.key not in self.ended]:
+            names = "; ".join(map(str, undone[:NAMED])) + ("; ..." if len(undone) > NAMED else "")
+            line = f"{many(len(undone))} not done: {names}; the same command runs them again"
+            self.console.print(line, markup=False, highlight=False)
+        return 1 if self.failed or undone else 0
 
 
 def _line(event: Event) -> str:

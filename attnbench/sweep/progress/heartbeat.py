@@ -25,7 +25,9 @@ class Heartbeat:
         self.first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that is heard
         self.folder = Path(cell.config.runs) / cell.key
         before = read(self.folder) or {}
-        self.spent = before.get("spent", 0.0) if before.get("state") in ("running", "stopped") else 0.0
+        self.spent = (
+            before.get("spent", 0.0) if before.get("state") in ("running", "stopped", "again") else 0.0
+        )
         self.started = self.told = time.monotonic()
         self.begun = False
         self.share = 0.0

@@ -63,7 +63,7 @@ def _cells(runs: Path) -> Iterator[str]:
         where = f"process {state['pid']} on {state['host']}, {ago} ago"
         yield f"  running: {state['cell']}{progress(state['figures'], state['share'])} ({where})"
     for state in states:
-        if state["state"] in ("refused", "unwritable"):
+        if state["state"] in ("refused", "unwritable", "unrecorded"):
             yield f"  not run: {state['cell']}: {state['reason']}"
         elif state not in running:
             yield f"  interrupted: {state['cell']}, at {state['share']:.0%}; goes on when asked for"

@@ -27,6 +27,7 @@ class Head(nn.Module):
 
     def __init__(self, body: nn.Module, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
+        self.guided = False  # a mechanism's head may ask for the auxiliary head's logits
         body.place = {"classes": classes}  # type: ignore[assignment]
         self.body = body
         self.dropout = nn.Dropout2d(dropout)

@@ -51,7 +51,7 @@ class Segmenter(nn.Module):
         size = images.shape[2:]
         levels = tuple(self.encoder.forward_intermediates(images, intermediates_only=True))  # type: ignore[operator]
         coarse = None
-        if self.auxiliary is not None and (self.training or getattr(self.head, "guided", False)):
+        if self.auxiliary is not None and (self.training or self.head.guided):
             coarse = self.auxiliary(levels[-2])
         logits = resize(self.head(levels[-1], levels, coarse), size)
         if not self.training:

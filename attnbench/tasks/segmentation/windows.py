@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.config.options import pair
+from attnbench.tasks._pixels import pair
 
 Pair = tuple[int, int] | None
 OPTIONS: dict[str, Any] = {  # what of the task's options is read here

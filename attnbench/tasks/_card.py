@@ -1,0 +1,59 @@
+"""What is known of a task before it is run. Needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a test split."""
+
+    key: str  # in the record
+    name: str  # in tables
+    unit: str = "percent"
+    digits: int = 2
+    larger: bool = True  # is better
+
+    @property
+    def heading(self) -> str:
+        unit = {"percent": "%"}.get(self.unit, self.unit)
+        return f"test {self.name} ({unit}) {'↑' if self.larger else '↓'}"
+
+
+CLASSIFICATION = (
+    Metric("top1", "top-1"),
+    Metric("top5", "top-5"),
+    Metric("nll", "NLL", "nats", 4, larger=False),
+    Metric("ece", "ECE", larger=False),
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A task's facts: read from the source of its class, where they stand as `card = Card(...)`."""
+
+    metrics: tuple[Metric, ...]  # of the test split; rows are compared by the first
+    reads: Literal["images", "clips", "skeletons"] = "images"
+    masks: bool = False  # targets are masks, which move with their images
+    mixes: bool = False  # targets can be mixed (mixup, cutmix)
+    mirrors: bool = True  # the mirror image of an input has the same target
+    classwise: Metric | None = None  # of each class: what its key and its name begin with
+    # What a network scores in the first metric that has learned nothing: `classes` (100 % / classes), `zero`,
+    # or the key of a metric that measures it; empty: not known.
+    chance: str = ""
+    # Option -> what it may be, where that is a closed choice.
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stated: tuple[str, ...] = ()  # the options that tables state where they are on
+    # MODULE:FUNCTION that raises `UserError` for options (a mapping) that do not fit the number of classes.
+    check: str = ""
+
+    @property
+    def backbone(self) -> str:
+        """What the backbone takes: clips come to it frame by frame."""
+        return "skeletons" if self.reads == "skeletons" else "images"
+
+    @property
+    def frames(self) -> bool:
+        """Whether inputs are frames in order."""
+        return self.reads != "images"
