@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -53,6 +54,7 @@ def _hydra() -> Iterator[None]:
 
     An application around attnbench keeps its own Hydra.
     """
+    Plugins.instance()  # they register with the store as it is
     store, outer = ConfigStore.instance(), GlobalHydra.instance().hydra
     before, store.repo = store.repo, _repository()
     GlobalHydra.instance().hydra = None

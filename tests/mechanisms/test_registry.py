@@ -52,7 +52,7 @@ def test_what_a_file_says_is_read_from_its_source(tmp_path):
 
 
 def test_a_default_that_is_no_literal_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"scale\.py, line 6: a default of Scale\.__init__ is not a literal"):
+    with pytest.raises(UserError, match=r"scale\.py, line 8: a default of Scale\.__init__ is not a literal"):
         read(write(tmp_path, options="power=2 * WIDTH"))
 
 
@@ -69,7 +69,7 @@ def test_a_file_has_one_card(tmp_path, cards, said):
 @pytest.mark.parametrize(
     ("card", "said"),
     [
-        (CARD.replace('venue="v", ', ""), r"line 4: the card has no venue"),
+        (CARD.replace('venue="v", ', ""), r"line 6: the card has no venue"),
         (CARD.replace('site="stage"', "site=STAGE"), "the card's site is not a literal"),
         (CARD.replace("soft=True", "soft=1"), "the card's soft is not a literal"),
     ],
