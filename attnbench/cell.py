@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache, cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import data, identity, mechanisms, tasks
+from attnbench.config.acting import acting
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
@@ -38,7 +40,7 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        entry = mechanisms.entry(self.mechanism)
+        entry = mechanisms.entry(mechanisms.candidate(self.config.attn)["name"])
         there = [site for site in entry.sites if site in self.config.sites]
         fitting = [s for s in there if entry.of_clips or self.config.sites[s].layout != Layout.BTCHW]
         return next(iter([*fitting, *there, *entry.sites]))
@@ -136,7 +138,7 @@ class Cell:
 
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
-        config = asdict(self.config)
+        config = asdict(acting(self.config))
         for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
             config["data"].pop(name)
         return {
@@ -148,7 +150,7 @@ class Cell:
             "digest": self.digest,
             "code": dict(self.code),
             "request": self.request,
-            "config": {k: v for k, v in config.items() if k not in ("results", "runs", "request")},
+            "config": _spelled({k: v for k, v in config.items() if k not in ("results", "runs", "request")}),
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,
@@ -159,6 +161,15 @@ class Cell:
         at = f" at {c['site']}" if c["site"] else ""
         where = f"{c['task']} {c['data']} {c['backbone']}"
         return f"{where} {c['attn']}{at}, recipe {c['recipe']}, seed {c['seed']}"
+
+
+def _spelled(value: Any) -> Any:
+    """The settings with a word for each number that JSON does not have: inf, nan."""
+    if isinstance(value, dict):
+        return {k: _spelled(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listed(value: Any) -> Any:
@@ -188,7 +199,7 @@ def _settled_once(part: Any) -> dict[str, Any]:
     """As `settled`, remembered: nothing changes a part of a configuration once it is made."""
     found = _known.get(id(part))
     if found is None:
-        found = _known[id(part)] = part, settled(part)
+        found = _known[id(part)] = part, settled(acting(part))
     return found[1]
 
 

@@ -1,5 +1,6 @@
 """An installed wheel finds its settings and experiments, and the README's example of a mechanism is true."""
 
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,13 @@ def test_a_wheel_carries_conf_and_experiments(tmp_path):
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
     assert "2 cells: 0 done, 2 to run" in done.stdout
+    archived = {**os.environ, "PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-m", "attnbench", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=archived)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"attnbench: it reads files of its own and cannot run inside {wheel}: install that with pip\n"
+    )
 
 
 def test_the_readmes_mechanism_and_its_reference_agree():

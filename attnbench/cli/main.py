@@ -1,12 +1,14 @@
 """The command line."""
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnbench import __version__
-from attnbench.errors import UserError, unknown
+from attnbench.errors import Interrupted, UserError, unknown
 
 if TYPE_CHECKING:
     from attnbench.cell import Cell
@@ -44,12 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments ask; the exit status: 0, 1 a cell failed, 2 a wrong request, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     # Shells leave the ~ of key=~/folder as it is, and Hydra's grammar refuses it.
-    words = [word.replace("=~/", f"={Path.home()}/", 1) for word in given]
+    home = os.path.expanduser("~")  # itself where the user has none
+    words = [word.replace("=~/", f"={home}/", 1) for word in given]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a letter that the terminal does not know
     try:
         return _dispatch(words)
-    except UserError as error:
-        print(f"attnbench: {error}", file=sys.stderr)
-        return 2
+    except (UserError, Interrupted) as error:
+        if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, one speaks
+            print(f"attnbench: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("attnbench: interrupted", file=sys.stderr)
         return 130

@@ -24,7 +24,10 @@ def check_own(config: Config) -> None:
     """As `validate`, of what differs between the cells of one table, but for the site."""
     fields.check("seed", config.seed, SEED)
     name, given = config.attn.get("name"), {k: v for k, v in config.attn.items() if k != "name"}
-    options.check(given, mechanisms.entry(str(name)).arguments, "attn", f"attn={name}")
+    found = mechanisms.entry(str(name))
+    options.check(given, found.arguments, "attn", f"attn={name}")
+    if found.category == mechanisms.CONTROL and "of" in given:
+        _check_compared(found.name, given)
 
 
 def check_shared(config: Config) -> None:
@@ -48,6 +51,15 @@ def _values(part: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[str
                 yield from _values(inner, f"{path}.{name}.")
         else:
             yield path, value, each.metadata
+
+
+def _check_compared(control: str, given: dict[str, Any]) -> None:
+    """Of a control that is as costly as a mechanism: the mechanism, and by what."""
+    if given["by"] not in ("macs", "params"):
+        raise unknown("attn.by", str(given["by"]), ("macs", "params"))
+    compared = mechanisms.entry(mechanisms.called(given["of"])["name"])
+    if compared.name == "none" or "of" in compared.options:
+        raise UserError(f"attn={control}: attn.of names the mechanism to compare with, such as attn.of=se")
 
 
 def check_site(config: Config) -> None:

@@ -149,8 +149,11 @@ class Augment:
         default_factory=lambda: [0.5, 2.0], metadata=within("(0, 100]", neutral=[0.5, 2.0])
     )
     crop_size: list[int] = field(default_factory=list, metadata=within("[1, 8192]", neutral=[]))
-    # Of images with masks: brightness, contrast and saturation change by up to this share, the hue by up to a
-    # tenth of it (of the circle)
+    # For crop=scaled: a crop is drawn again, up to ten times, while one class has at least this share of its
+    # labelled pixels; 1: never
+    max_class_share: float = number(1.0, "(0, 1]", neutral=1.0)
+    # Of images with masks, each with probability 1/2: brightness moves by up to 64 times this of 255 levels,
+    # contrast and saturation change by up to this share, the hue moves by up to a fifth of it (of the circle)
     jitter: float = number(0.0, "[0, 1]", neutral=0.0)
     flip: bool = True
     cutout: int = number(0, "[0, 8192]")  # side of the square set to the mean, px; 0: off
@@ -162,12 +165,13 @@ class Augment:
 class Optimizer:
     """What turns gradients into steps."""
 
-    # sgd: with Nesterov's momentum; momentum: without; by timm's factory
+    # sgd: with Nesterov's momentum; momentum: without
     name: str = word("sgd", "sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop")
     lr: float = number(0.1, "(0, 1000]")
     momentum: float = number(0.9, "[0, 1)")
     weight_decay: float = number(5e-4, "[0, 1000]")
-    filter_bias_and_bn: bool = False  # leave biases and norms out of weight decay
+    # No weight decay for biases, norms and what timm's network excludes: position tables, class tokens
+    filter_bias_and_bn: bool = False
     head_lr: float = number(1.0, "(0, 1000]", neutral=1.0)  # factor on lr outside the task's encoder
 
 
@@ -178,7 +182,7 @@ class Schedule:
     name: str = word("cosine", "cosine", "step", "multistep", "poly", "constant")
     warmup_epochs: float = number(0.0, "[0, 1_000_000]")
     warmup_lr: float = number(0.0, "[0, 1000]")
-    min_lr: float = number(0.0, "[0, 1000]")
+    min_lr: float = number(0.0, "[0, 1000]")  # of all parameters, whatever their factors; for cosine and poly
     # epochs, for multistep
     milestones: list[float] = field(default_factory=list, metadata=within("(0, 1_000_000]"))
     step_epochs: float = number(30.0, "(0, 1_000_000]")  # for step
@@ -198,6 +202,8 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     label_smoothing: float = number(0.0, "[0, 1)")
     ema: float = number(0.0, "[0, 1)")  # decay of the averaged weights that are evaluated; 0: off
+    # Let the decay rise as 1 - (1 + steps)^(-2/3) up to `ema`, so that short runs forget their first weights
+    ema_warmup: bool = field(default=True, metadata={"neutral": False})
     precision: Precision = Precision.fp32
     clip_norm: float = number(0.0, "[0, 1_000_000]")  # largest norm of all gradients together; 0: off
     evaluate_every: int = number(1, "[1, 1_000_000]")  # epochs between evaluations on the validation split
@@ -336,5 +342,5 @@ GROUPS = (*FILED[:3], "attn", *FILED[3:])
 
 
 def choices(group: str) -> list[str]:
-    """What can be chosen for one of `GROUPS`: files of `conf/`, and the mechanisms."""
-    return list(mechanisms.entries()) if group == "attn" else names(group)
+    """What can be chosen for one of `GROUPS`: files of `conf/`, and the mechanisms and controls."""
+    return list(mechanisms.known()) if group == "attn" else names(group)

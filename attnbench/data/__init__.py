@@ -5,6 +5,7 @@ What a set has for which task stands in its YAML (`data.tasks`).
 """
 
 import ast
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -153,7 +154,7 @@ def root(data: Data) -> Path:
     """The folder that `data.root` names; raises `UserError` where none is set."""
     if not data.root:
         raise UserError(f"data set '{data.name}' needs data.root=FOLDER, the folder that holds it")
-    return Path(data.root).expanduser()
+    return Path(os.path.expanduser(data.root))
 
 
 def present(data: Data) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attnbench.mechanisms.base import Mechanism
 
 CATEGORIES = ("none", "channel", "spatial", "temporal", "branch", "channel_spatial", "spatial_temporal")
+CONTROL = "control"  # the category of what is compared with mechanisms, and is none of the survey's
 HERE = Path(__file__).parent
 COLUMNS: dict[str, tuple[type, ...]] = {  # that a card must have -> what the registry reads of them
     "title": (str,),
@@ -60,6 +61,11 @@ class Entry:
         return (site,) if isinstance(site, str) else tuple(site)
 
     @property
+    def controls(self) -> bool:
+        """Whether mechanisms are compared with it."""
+        return self.category == CONTROL
+
+    @property
     def of_clips(self) -> bool:
         """Whether frames in order are what it is for."""
         return self.category in ("temporal", "spatial_temporal")
@@ -72,19 +78,24 @@ class Entry:
 
 @cache
 def entries() -> Mapping[str, Entry]:
-    """All mechanisms whose files can be read, by name, in the survey's order of categories."""
-    return {name: found for name, found in _found().items() if isinstance(found, Entry)}
+    """All mechanisms of the survey and `none`, by name, in the survey's order of categories."""
+    return {
+        name: found for name, found in _found().items() if isinstance(found, Entry) and not found.controls
+    }
 
 
 @cache
 def broken() -> Mapping[str, str]:
-    """Why a mechanism's file cannot be read, by name; only asking for that mechanism fails."""
+    """Why a file cannot be read, by the mechanism's name; only asking for that mechanism fails."""
     return {name: found for name, found in _found().items() if isinstance(found, str)}
 
 
 @cache
 def _found() -> Mapping[str, Entry | str]:
-    files = [HERE / "none.py", *(p for c in CATEGORIES[1:] for p in sorted((HERE / c).glob("[!_]*.py")))]
+    files = [
+        HERE / "none.py",
+        *(p for c in (*CATEGORIES[1:], CONTROL) for p in sorted((HERE / c).glob("[!_]*.py"))),
+    ]
     return {path.stem: _try(path) for path in files}
 
 
@@ -95,13 +106,61 @@ def _try(path: Path) -> Entry | str:
         return str(error)
 
 
+@cache
+def controls() -> Mapping[str, Entry]:
+    """Controls of equal cost, by name; `none` is a mechanism."""
+    return {name: found for name, found in _found().items() if isinstance(found, Entry) and found.controls}
+
+
+def placed_controls() -> list[str]:
+    """Names of the controls that stand where a mechanism would; the others change the whole backbone."""
+    return [name for name, found in controls().items() if "of" not in found.options]
+
+
+@cache
+def known() -> Mapping[str, Entry]:
+    """All that `attn=` takes: mechanisms and controls."""
+    return {**entries(), **controls()}
+
+
 def entry(name: str) -> Entry:
-    """The mechanism of that name; raises `UserError` with near names, or with what is wrong in its file."""
+    """The mechanism or control of that name; raises `UserError` with near names, or the file's fault."""
     if name in broken():
         raise UserError(f"attn={name}: {broken()[name]}")
-    if name not in entries():
-        raise unknown("mechanism", name, entries())
-    return entries()[name]
+    if name not in known():
+        raise unknown("mechanism", name, known())
+    return known()[name]
+
+
+def called(text: str) -> dict[str, Any]:
+    """The mechanism that a table's row names, with all its options: `se`, `se(reduction=8)`.
+
+    Raises `UserError` where the text names none, or an option that it does not have.
+    """
+    name, _, rest = text.strip().partition("(")
+    options = dict(entry(name).options)
+    try:
+        call = ast.parse(f"f({rest.removesuffix(')')})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        given = {str(word.arg): _word(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError):
+        raise UserError(f"'{text}' names no mechanism: write it like se or se(reduction=8)") from None
+    for option in given:
+        if option not in options:
+            raise unknown(f"option of {name}", option, options)
+    return {"name": name, **options, **given}
+
+
+def _word(node: ast.expr) -> Any:
+    """A value as a label prints it, where text has no quotes."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def candidate(attn: Mapping[str, Any]) -> dict[str, Any]:
+    """The mechanism whose place and cost decide: of a control that is compared with one, that one."""
+    compared = "of" in attn and entry(attn["name"]).category == CONTROL
+    return called(attn["of"]) if compared else dict(attn)
 
 
 def load(name: str) -> "type[Mechanism]":

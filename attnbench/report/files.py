@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attnbench.report.load import Loaded
 from attnbench.report.pages import across, drawing, html, index, latex, leaderboard, survey
 from attnbench.report.pages.plot import picture
-from attnbench.report.tables.columns import sections
+from attnbench.report.tables.sections import sections
 from attnbench.report.tables.table import Table, tables
 
 TOGETHER = "accuracy-cost.csv"  # the rows of all tables that have an accuracy

@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +98,30 @@ def number(record: Record, *path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if math.isfinite(value) else None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings by dotted name, in their order."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def images(record: Record, split: str) -> float | None:
+    """How many inputs a split has: as counted while running, else as the settings limit it."""
+    counted = number(record, "provenance", "images", split)
+    return number(record, "config", "data", split) if counted is None else counted
+
+
+def micro_batch(record: Record) -> float | None:
+    """How many images batch norm saw at a time where it saw fewer than the batch, else None."""
+    size = number(record, "provenance", "micro_batch") or number(record, "config", "hardware", "micro_batch")
+    batch = number(record, "config", "recipe", "batch_size")
+    if size is None or (batch is not None and size >= batch):
+        return None
+    return None if at(record, "provenance", "batch_norm") is False else size
 
 
 def distinct(found: Iterable[Record], *path: str) -> list[str]:

@@ -1,5 +1,6 @@
 """An experiment's cells, handed to an executor."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.config.schema import Launch
+from attnbench.errors import UserError
 from attnbench.sweep.executors.base import EXECUTORS
 from attnbench.sweep.executors.events import Work
 from attnbench.sweep.executors.seats import environments
@@ -25,6 +27,8 @@ def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = F
     Cells count as failed, too, that did so before and are not run again.
     Raises `UserError` where nothing can run or be recorded at all.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun runs one cell; start a sweep without it, with launch.processes=2 or more")
     plan = Plan.of(cells, launch.retry)
     jobs = workers(launch, len(plan.todo))
     console.print(f"{many(len(cells))}: {plan.describe(jobs)}", markup=False)

@@ -14,6 +14,8 @@ class Metric:
     unit: str = "percent"
     digits: int = 2
     larger: bool = True  # is better
+    share: bool = False  # of the test split's inputs, so that it moves in steps of 100 / n
+    difference: float = 0.2  # points that matter in a verdict, unless the user names others
 
     @property
     def heading(self) -> str:
@@ -22,8 +24,8 @@ class Metric:
 
 
 CLASSIFICATION = (
-    Metric("top1", "top-1"),
-    Metric("top5", "top-5"),
+    Metric("top1", "top-1", share=True),
+    Metric("top5", "top-5", share=True),
     Metric("nll", "NLL", "nats", 4, larger=False),
     Metric("ece", "ECE", larger=False),
 )

@@ -21,7 +21,7 @@ class Task(clip.Task):
 
     card = Card(
         metrics=(
-            Metric("rank1", "rank-1"),
+            Metric("rank1", "rank-1", difference=0.5),
             Metric("rank5", "rank-5"),
             Metric("map", "mAP"),
             Metric("loss", "loss", "nats", 4, larger=False),

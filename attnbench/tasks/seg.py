@@ -27,7 +27,7 @@ class Task:
 
     card = Card(
         metrics=(
-            Metric("miou", "mIoU"),
+            Metric("miou", "mIoU", difference=0.5),
             Metric("pixel_accuracy", "pixel accuracy"),
             Metric("mean_accuracy", "mean class accuracy"),
             Metric("boundary_f1", "boundary F1"),
@@ -66,6 +66,10 @@ class Task:
             return total
         auxiliary = _pixel_loss.segmentation_loss(outputs.auxiliary, targets, self.options, smoothing)
         return total + self.options["auxiliary"] * auxiliary
+
+    def weight(self, targets: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
+        """The number of labelled pixels, each times its class's weight."""
+        return _pixel_loss.weight(targets, self.options)
 
     def meter(self, device: torch.device) -> metrics.Meter:
         return metrics.Meter(self._names(), metrics.IGNORE, device, self.options)

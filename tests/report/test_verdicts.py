@@ -1,14 +1,15 @@
 """What a verdict says of a row, for every task, and what a table of each task asks."""
 
+import csv
 from typing import Any
 
 import numpy as np
 import pytest
 
 from attnbench.report.pages import leaderboard
-from attnbench.report.tables.columns import question, sections
+from attnbench.report.tables.sections import question, sections
 from attnbench.report.tables.table import Row, Table, tables
-from attnbench.report.tables.verdicts import outcome, verdict
+from attnbench.report.tables.verdicts import outcome, verdict, word
 from tests.report.test_report import record, row
 
 HEADLINES = {
@@ -31,20 +32,85 @@ def pair(gain: float, seeds: int, scale: float = 1.0) -> Row:
 @pytest.mark.parametrize(
     ("gain", "seeds", "said"),
     [
-        (1.0, 5, "shown to help"),
-        (-1.0, 5, "shown to hurt"),
-        (0.01, 5, "not shown either way; its seeds are enough to decide a difference of 0.2 points"),
-        (1.0, 3, "exploratory (3 of 5 seeds); 2 more seeds would decide a difference of 0.2 points"),
+        (1.0, 5, "significant gain"),
+        (-1.0, 5, "significant loss"),
+        (0.01, 5, "inconclusive; a difference of 0.2 pp is excluded"),
+        (1.0, 3, "exploratory (3 of 5 seeds); detecting 0.2 pp takes 4 to 23 seeds"),
     ],
 )
 def test_a_verdict_is_one_sentence(gain: float, seeds: int, said: str) -> None:
     assert verdict(pair(gain, seeds)) == said
 
 
-def test_an_open_verdict_says_how_many_seeds_are_lacking() -> None:
-    text = verdict(pair(0.1, 5, scale=10))
-    assert text and text.startswith("not shown either way; ")
-    assert text.endswith(" more seeds would decide a difference of 0.2 points")
+@pytest.mark.parametrize(
+    ("scale", "difference", "said"),
+    [
+        (5, 0.4, "detecting 0.4 pp takes 7 to 31 seeds"),
+        (10, 0.1, "detecting 0.1 pp takes more seeds than anyone runs"),
+        (10, 0.5, "seeds at least"),
+        (4, 0.5, "a difference of 0.5 pp is excluded"),
+    ],
+)
+def test_an_inconclusive_verdict_says_how_many_seeds_would_decide(
+    scale: float, difference: float, said: str
+) -> None:
+    made = pair(0.1, 5, scale=scale)
+    every = [*made.records, *made.control.records]  # type: ignore[union-attr]
+    row = next(r for r in tables(every, difference)[0].rows if r.attn == "se")
+    text = verdict(row)
+    assert text and text.startswith("inconclusive; ") and said in text
+
+
+def test_the_test_set_bounds_the_difference_that_seeds_can_decide() -> None:
+    control = [record("none", s, 60.0, config__data__test=100) for s in range(5)]
+    rows = [record("se", s, 60.0 + s % 2, config__data__test=100) for s in range(5)]
+    (table,) = tables([*control, *rows])
+    assert (table.images, table.resolution, table.difference) == (100, 1.0, 1.0)
+    assert "1 pp" in (verdict(table.rows[1]) or "")
+
+
+def test_a_run_that_diverged_or_collapsed_makes_its_row_unstable() -> None:
+    classes = {"config__data__classes": 10}
+    control = [record("none", s, 60.0, **classes) for s in range(8)]
+    good = [record("se", s, 61 + NOISE[s % 5], **classes) for s in range(6)]
+    diverged = record("se", 6, 10.0, status="diverged", reason="the loss is NaN", metrics=None)
+    collapsed = record("se", 7, 11.0, **classes)
+    one = row("se", *control, *good, diverged)
+    assert (word(one), one.diverged, one.collapsed) == ("unstable", [6], [])
+    assert verdict(one) == "unstable: helps where it trains: 6 of 7 seeds"
+    both = row("se", *control, *good, diverged, collapsed)
+    assert (both.diverged, both.collapsed) == ([6], [7])
+    assert verdict(both) == "unstable: helps where it trains: 6 of 8 seeds"
+    assert both.effect and both.effect.mean and both.effect.mean < 0  # the collapsed run stays in the mean
+    assert word(row("se", *control, *good)) == "helps"
+
+
+def test_a_collapsed_run_is_flagged_in_the_csv_and_the_notes() -> None:
+    classes = {"config__data__classes": 10}
+    made = [record(a, s, 60.0 + s, **classes) for a in ("none", "se") for s in range(5)]
+    made.append(record("se", 5, 12.0, **classes))
+    (table,) = tables(made)
+    assert "| unstable" in leaderboard.markdown(table, {}).replace("◇ ", "")
+    of_se = list(csv.DictReader(leaderboard.comma_separated([table]).splitlines()))[1]
+    assert (of_se["seeds_trained"], of_se["seeds_collapsed"], of_se["seeds_ended"]) == ("5", "1", "6")
+    assert "seed 5: collapsed: the score is nearer to chance" in leaderboard.markdown(table, {})
+
+
+def test_micro_batches_that_batch_norm_sees_are_not_paired_with_full_batches() -> None:
+    batch = {"config__recipe__batch_size": 128}
+    control = [record("none", s, 60.0 + s, **batch) for s in range(3)]
+    small = [record("se", s, 61.0 + s, provenance__micro_batch=32, **batch) for s in range(2)]
+    made = row("se", *control, *small, record("se", 2, 63.0, **batch))
+    assert made.effect and made.effect.pairs == 1
+    assert made.unlike == [0, 1]
+    from attnbench.report.tables.notes import of_row
+
+    notes = " ".join(of_row(made, "top1"))
+    assert "seeds 0, 1: trained in micro-batches of 32" in notes and "batch norm sees" in notes
+    without = [
+        record("se", s, 61.0 + s, provenance__micro_batch=32, provenance__batch_norm=False) for s in range(3)
+    ]
+    assert row("se", *control, *without).effect.pairs == 3  # type: ignore[union-attr]
 
 
 def test_no_verdict_without_a_pair_and_none_for_the_control() -> None:
@@ -52,9 +118,7 @@ def test_no_verdict_without_a_pair_and_none_for_the_control() -> None:
     assert verdict(alone) is None
     assert verdict(row("none", record("none", 0, 60.0))) is None
     one = row("se", record("none", 0, 60.0), record("se", 0, 61.0))
-    assert verdict(one) == (
-        "exploratory (1 of 5 seeds); how many seeds would decide a difference of 0.2 points is not known"
-    )
+    assert verdict(one) == ("exploratory (1 of 5 seeds); the number of seeds to detect 0.2 pp is not known")
 
 
 def test_what_is_large_but_not_holm_corrected_is_not_shown() -> None:
@@ -67,7 +131,7 @@ def test_what_is_large_but_not_holm_corrected_is_not_shown() -> None:
     ]
     effect = row("se", *control, *made).effect
     assert effect and effect.p and effect.p < 0.05 < (effect.p_holm or 0)
-    assert outcome(effect) == "open"
+    assert outcome(effect) == "unclear"
 
 
 def of_task(task: str, **test: Any) -> Table:
@@ -87,7 +151,7 @@ def test_each_task_is_compared_by_its_headline(task: str) -> None:
     assert table.metric and table.metric.key == HEADLINES[task]
     effect = table.rows[1].effect
     assert effect and effect.mean == 1.0
-    assert f"Δ {table.metric.name} to none (points)" in leaderboard.markdown(table, {})
+    assert f"Δ {table.metric.name} vs. none (pp) [95 %]" in leaderboard.markdown(table, {})
     assert table.metric.name in question(table)
     assert "\nΔ" not in leaderboard.comma_separated([table])
 
@@ -120,7 +184,7 @@ def test_what_a_constant_class_scores_is_told_where_it_was_measured() -> None:
 def test_costs_alone_are_known_by_what_the_task_says(changes: dict[str, Any]) -> None:
     (table,) = tables([record("none", 0, None, **changes), record("se", 0, None, **changes)])
     assert table.metric is None and not table.trains
-    assert list(sections(table)) == ["Cost"]
+    assert list(sections(table)) == ["Cost", "Speed and memory"]
     assert question(table) == "What does each attention cost in resnet50 at 224 px?"
 
 
@@ -156,8 +220,7 @@ def test_of_forty_mechanisms_that_do_nothing_none_is_shown_to_do_something() -> 
             for s in range(5 - n % 2)
         ]
         (table,) = tables(made)
-        told = [verdict(r) or "" for r in table.rows]
-        shown = [text for text in told if text.startswith("shown")]
+        shown = [r for r in table.rows if word(r) in ("helps", "hurts")]
         assert not shown or n % 2 == 0
         wrong += bool(shown)
     assert wrong <= 1

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import command, numbers, torment
+from tests.faults import command, numbers, signals
+from tests.faults.kills import torment
 
 FEW = ["attn=none,se,eca", "seed=0,1", "launch.jobs=2"]
 MANY = ["recipe.epochs=100", "attn=none,se,eca,simam", "seed=0,1,2,3,4,5,6,7,8,9", "launch.jobs=2"]
@@ -35,3 +36,38 @@ def test_six_cells_survive_six_kills(tmp_path):
 @pytest.mark.slow
 def test_forty_cells_survive_fifty_kills(tmp_path):
     survives(tmp_path, MANY, cells=40, kills=50, seed=2)
+
+
+def signalled(folder: Path, plan: list[tuple[str, str]], *words: str, rank: int = 0) -> str:
+    """Hold that a sweep whose workers were signalled has the records of one that nobody disturbed."""
+    calm = "processes" if words else "inline"
+    assert signals.run(folder / "calm", len(plan), calm, *words)[0] == 0
+    status, printed, sent = signals.trial(folder / "wild", plan, *words, rank=rank)
+    assert status == 0, printed
+    assert sent == sorted("-".join(each) for each in plan)
+    assert numbers(folder / "wild") == numbers(folder / "calm")
+    return printed
+
+
+def test_a_worker_signalled_at_any_moment_is_replaced_and_its_cell_goes_on(tmp_path):
+    asked = [
+        ("SIGTERM", "starting"),
+        ("SIGINT", "training"),
+        ("SIGTERM", "validating"),
+        ("SIGINT", "testing"),
+    ]
+    printed = signalled(tmp_path, [*asked, ("SIGTERM", "writing"), ("SIGKILL", "writing")])
+    assert printed.count("its process was stopped from outside; it is tried again") == len(asked)
+    assert "its process ended by signal SIGKILL; it is tried again" in printed
+
+
+@pytest.mark.slow
+def test_every_signal_at_every_moment(tmp_path):
+    signalled(tmp_path, list(signals.ALL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_of_a_group_signalled_at_any_moment(tmp_path, rank):
+    plan = [(name, moment) for name in ("SIGTERM", "SIGKILL") for moment in ("starting", "training")]
+    signalled(tmp_path, plan, "launch.processes=2", rank=rank)

@@ -80,6 +80,41 @@ def test_processes_forked_while_a_worker_listens_come_to_their_end():
     worker.communicate()
 
 
+def test_the_last_line_of_a_workers_error_is_passed_on(tmp_path, monkeypatch):
+    stand_in(monkeypatch, 'raise ImportError("libcudart.so.12: no such file")')
+    wanted = cells(tmp_path, attn=("none",))
+    events = heard(work(wanted))
+    how = "its process ended by exit code 1 (ImportError: libcudart.so.12: no such file)"
+    assert [e.reason for e in events if e.state == "note"] == [f"{how}; it is tried again"] * 2
+    assert records.find(tmp_path, wanted[0].key)["reason"] == f"{how}, 3 times"
+
+
+def test_a_worker_that_leaves_after_its_cell_gets_no_other(tmp_path, monkeypatch):
+    stand_in(
+        monkeypatch,
+        'print(json.dumps({"state": "refused", "reason": str(os.getpid()), "leaving": True}), flush=True);'
+        "time.sleep(0.5); sys.exit()",
+    )
+    events = heard(work(cells(tmp_path, attn=("none", "se", "eca"))))
+    assert len({e.reason for e in events if e.state == "refused"}) == 3
+    assert not [e for e in events if e.state == "note"]
+
+
+def test_a_cell_that_gets_further_each_time_is_not_given_up(tmp_path, monkeypatch):
+    stand_in(
+        monkeypatch,
+        "file.parent.mkdir(parents=True, exist_ok=True); n = file.exists() and len(file.read_text());"
+        'file.write_text("x" * (n + 1)); n < 5 and os.kill(os.getpid(), signal.SIGKILL);'
+        'print(json.dumps({"state": "refused", "reason": str(n)}), flush=True)',
+        "from pathlib import Path; file = Path(os.environ['CHECKPOINT'])",
+    )
+    wanted = cells(tmp_path, attn=("none",))
+    monkeypatch.setenv("CHECKPOINT", str(tmp_path / "runs" / wanted[0].key / records.CHECKPOINT))
+    events = heard(work(wanted))
+    assert [e.reason for e in events if e.state == "refused"] == ["5"]
+    assert [e.state for e in events].count("note") == 5
+
+
 def test_a_worker_that_will_not_stop_is_killed_in_time(tmp_path, monkeypatch):
     stand_in(
         monkeypatch,
@@ -282,7 +317,7 @@ def test_status_tells_what_is_done_runs_was_interrupted_and_failed(tmp_path):
     for cell in (running, dead):
         beat = heartbeat.Heartbeat(cell, lambda **event: None)
         beat.begin()
-        beat.epoch({"epoch": 1, "train_loss": 1.25, "val_top1": 45.5})
+        beat.epoch({"epoch": 1, "train_objective": 1.25, "val_top1": 45.5})
     state = json.loads((runs / dead.key / "state.json").read_text())
     (runs / dead.key / "state.json").write_text(json.dumps({**state, "pid": 2**22 + 1}))
     registry.Book(runs, registry.Entry("processes", 2, 4)).write(ended=1, left="3 min left")

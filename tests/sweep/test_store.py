@@ -166,6 +166,23 @@ def test_what_a_cell_raises_is_in_its_record_and_log_without_this_machines_paths
     assert "1 cell failed; launch.retry=true runs them again" in console.export_text()
 
 
+def test_a_cell_whose_record_cannot_be_made_is_named_and_the_others_go_on(tmp_path, console, monkeypatch):
+    place = records.write_first
+
+    def refuse(results, record):
+        if record["cell"]["attn"] == "none":
+            raise TypeError("keys must be str")
+        return place(results, record)
+
+    monkeypatch.setattr(records, "write_first", refuse)
+    wanted = cells(tmp_path, "data.size=16")
+    assert sweep(wanted, Launch(executor="inline"), console) == 1
+    printed = console.export_text()
+    assert f"{wanted[0]}: no record: TypeError: keys must be str" in printed
+    assert f"1 cell not done: {wanted[0]}; the same command runs it again" in printed
+    assert [record["cell"]["attn"] for record in records.read(tmp_path)[0]] == ["se"]
+
+
 def test_a_damaged_record_is_named_set_aside_and_made_anew(tmp_path, console):
     cell = one(tmp_path)
     file = records.path(tmp_path, cell.key)

@@ -52,7 +52,7 @@ def test_a_sweep_runs_what_is_missing_and_nothing_twice(tmp_path, console, execu
 def test_a_cell_that_kills_its_process_is_recorded_and_the_others_go_on(tmp_path, console, monkeypatch):
     wanted = cells(tmp_path)
     monkeypatch.setenv("ATTNBENCH_TEST_KILL", "se")
-    monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-m", "tests.killed_worker"])
+    monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-m", "tests.faults.killed_worker"])
     assert sweep(wanted, Launch(jobs=1), console) == 1
     found = {r["cell"]["attn"]: r for r in records.read(tmp_path)[0]}
     assert found["none"]["status"] == "done"

@@ -116,7 +116,7 @@ def test_a_cell_learns(tmp_path: Path):
     words += ["cost.latency=false", "cost.memory=false", f"results={tmp_path}", f"runs={tmp_path}"]
     record = run.run(cell([*SMALL, *words]))
     assert record["status"] == "done", record["reason"]
-    assert record["curve"][-1]["train_loss"] < record["curve"][0]["train_loss"]
+    assert record["curve"][-1]["train_objective"] < record["curve"][0]["train_objective"]
     assert record["cost"]["input"] == [12, 15, 3]
     assert record["cost"]["macs"] > 12 * 100_000
     assert not record["cost"]["uncounted"]

@@ -1,6 +1,7 @@
 """Any folder with train/CLASS/ and val/CLASS/ in it: ImageNet, Imagenette, one's own."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,10 @@ def _cache_folder() -> Path:
 
     It is no setting, since where a cache lies does not change what a cell is.
     """
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnbench"
-    return Path(os.environ.get("ATTNBENCH_CACHE") or usual).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if home.startswith("~"):  # a user without a home
+        home = tempfile.gettempdir()
+    return Path(os.path.expanduser(os.environ.get("ATTNBENCH_CACHE") or f"{home}/attnbench"))
 
 
 def _folder(data: Data) -> Path:

@@ -14,6 +14,8 @@ from attnbench.report.tables.table import Remembering, Row, Table
 
 WITHIN = (0.0, 0.2, 0.5, 1.0)  # points behind the best of a table
 SEVERAL = 2  # tables and rows at least
+AVERAGED_FROM = 5  # independent blocks, below which no mean rank is shown
+FACTORS = ("backbone", "data")  # what tables may share, and are averaged within
 
 
 @dataclass
@@ -24,11 +26,23 @@ class Board:
     tables: list[Table]
     names: list[str]
     gains: np.ndarray  # (tables, rows), points to the control
-    left_out: list[str]  # rows that too few tables have
+    rows_left_out: list[str]  # that too few tables have
+    tables_left_out: list[Table]  # that lack one of the rows
+
+    @property
+    def factors(self) -> list[str]:
+        """What the tables differ in, the one with the fewest values first."""
+        values = {factor: {getattr(t, factor) for t in self.tables} for factor in FACTORS}
+        return sorted((f for f in FACTORS if len(values[f]) > 1), key=lambda f: len(values[f]))
+
+    def blocks(self, factor: str) -> np.ndarray:
+        """Gains (blocks, rows), averaged over the tables that share the factor."""
+        return ranking.blocks(self.gains, [getattr(t, factor) for t in self.tables])
 
     @property
     def ranks(self) -> np.ndarray:
-        return ranking.ranked(self.gains)
+        """Places (blocks, rows) within the blocks of the factor with the fewest values."""
+        return ranking.ranked(self.blocks(self.factors[0]) if self.factors else self.gains.mean(0)[None])
 
 
 @dataclass
@@ -36,10 +50,11 @@ class Line(Remembering):
     """One row's standing over the tables."""
 
     name: str
-    rank: tuple[float, float | None, float | None]
+    rank: tuple[float | None, float | None, float | None]
     gain: float
     within: list[float]
     tables: int
+    blocks: int
 
 
 def boards(found: Sequence[Table]) -> list[Board]:
@@ -63,30 +78,39 @@ def _board(task: str, tables: list[Table]) -> Board:
     names = [name for name, n in count.items() if 2 * n >= len(tables)]
     kept = [i for i, found in enumerate(gains) if set(names) <= set(found)]
     matrix = np.array([[gains[i][name] for name in names] for i in kept], float)
-    left_out = sorted(set(count) - set(names))
-    return Board(task, [tables[i] for i in kept], names, matrix.reshape(len(kept), len(names)), left_out)
+    return Board(
+        task,
+        [tables[i] for i in kept],
+        names,
+        matrix.reshape(len(kept), len(names)),
+        sorted(set(count) - set(names)),
+        [table for i, table in enumerate(tables) if i not in kept],
+    )
 
 
 def lines(board: Board) -> list[Line]:
-    """The rows by mean rank, the best first."""
+    """The rows by mean rank where there are blocks enough for one, else by mean gain, the best first."""
     ranks, shares = board.ranks, ranking.profile(board.gains, WITHIN)
     found = [
         Line(
             name,
-            _rank(ranks[:, i]),
+            _rank(ranks[:, i], len(board.names)),
             float(board.gains[:, i].mean()),
             [float(share) for share in shares[i]],
             len(board.tables),
+            len(ranks),
         )
         for i, name in enumerate(board.names)
     ]
-    return sorted(found, key=lambda line: (line.rank[0], line.name))
+    return sorted(found, key=lambda line: (line.rank[0] or 0.0, -line.gain, line.name))
 
 
-def _rank(places: np.ndarray) -> tuple[float, float | None, float | None]:
-    """Mean place with its interval, which ends where places do."""
+def _rank(places: np.ndarray, rows: int) -> tuple[float | None, float | None, float | None]:
+    """Mean place with its interval, which ends where places do; none with too few blocks."""
+    if len(places) < AVERAGED_FROM:
+        return None, None, None
     mean, low, high = mean_interval(places.tolist())
-    return mean, low and max(low, 1.0), high
+    return mean, low and max(low, 1.0), high and min(high, float(rows))
 
 
 def _share(i: int) -> Callable[[Line], tuple]:
@@ -105,17 +129,17 @@ COLUMNS = [
         lambda line: line.rank,
         _show_rank,
     ),
-    Column(("mean_delta_points",), "mean Δ (points) ↑", lambda line: (line.gain,), lambda v: f"{v:+.2f}"),
+    Column(("mean_delta_points",), "mean Δ (pp) ↑", lambda line: (line.gain,), lambda v: f"{v:+.2f}"),
     *(
         Column(
             (f"share_within_{points:g}_points",),
-            "best of its table" if not points else f"within {points:g} points of the best",
+            "best of its table" if not points else f"within {points:g} pp of the best",
             _share(i),
             lambda share: f"{100 * share:.0f} %",
         )
         for i, points in enumerate(WITHIN)
     ),
-    Column(("tables",), "tables", lambda line: (line.tables,)),
+    Column(("tables", "blocks"), "tables", lambda line: (line.tables, line.blocks), lambda n, _: str(n)),
 ]
 
 
@@ -124,28 +148,40 @@ def stability(board: Board) -> list[str]:
     backbones = sorted({t.backbone for t in board.tables})
     if len(backbones) < SEVERAL:
         return [f"All tables are of {backbones[0]}, so that nothing can be said of other backbones."]
-    ranks, said = board.ranks, []
+    ranks, notes = ranking.ranked(board.blocks("backbone")), []
     first = board.names[int(ranks.mean(0).argmin())]
-    for backbone in backbones:
-        kept = np.array([t.backbone != backbone for t in board.tables])
+    for i, backbone in enumerate(backbones):
+        kept = np.arange(len(backbones)) != i
         best = board.names[int(ranks[kept].mean(0).argmin())]
         same = "the same row is first" if best == first else f"{best} is first instead of {first}"
-        tau = ranking.agreement(board.ranks, kept)
-        said.append(f"without {backbone}: Kendall's tau {tau:+.2f} to the whole ranking, {same}")
-    return said
+        tau = ranking.agreement(ranks, kept)
+        notes.append(f"without {backbone}: Kendall's tau {tau:+.2f} to the whole ranking, {same}")
+    return notes
 
 
 def judgement(board: Board) -> str:
-    """Friedman's test and the critical difference, or why there is none."""
-    found = ranking.friedman(board.ranks)
-    if found is None:
-        return (
-            f"Friedman's test and a critical difference need {ranking.ENOUGH_TABLES} tables with "
-            f"{ranking.ENOUGH_ROWS} rows in common; there are {len(board.tables)} with {len(board.names)}."
+    """Friedman's test and the critical difference, or why there is none.
+
+    The test is done over the blocks of each factor that the tables differ in: what one backbone or one data
+    set favors is a single vote, however many tables have it.
+    """
+    counts = [len(board.blocks(factor)) for factor in board.factors]
+    found = [ranking.friedman(ranking.ranked(board.blocks(factor))) for factor in board.factors]
+    kept = [each for each in found if each is not None]
+    if not kept or len(kept) < len(found):
+        there = " and ".join(
+            f"{n} {'backbones' if factor == 'backbone' else 'data sets'}"
+            for factor, n in zip(board.factors, counts)
         )
+        return (
+            f"Friedman's test and a critical difference need {ranking.ENOUGH_BLOCKS} backbones or data "
+            f"sets with {ranking.ENOUGH_ROWS} rows in common; there are {there or 'one of each'} with "
+            f"{len(board.names)}."
+        )
+    whole = ranking.combined(kept)
     return (
-        f"Friedman's test (Iman and Davenport): F = {found.statistic:.2f}, p {_equals(found.p)}. Critical "
-        f"difference of mean ranks (Nemenyi, 5 %): {found.critical_difference:.2f}."
+        f"Friedman's test (Iman and Davenport): F = {whole.statistic:.2f}, p {_equals(whole.p)}. Critical "
+        f"difference of mean ranks (Nemenyi, 5 %): {whole.critical_difference:.2f}."
     )
 
 
@@ -161,18 +197,24 @@ def parts(found: Sequence[Board]) -> Parts:
 
 def page(found: Sequence[Board]) -> str:
     """All tasks' rankings as Markdown."""
-    told = [MARK, "# Across tables", READING]
+    texts = [MARK, "# Across tables", READING]
     for board, (heading, (rows, columns)) in zip(found, parts(found).items()):
-        told += [f"## {heading}", grid(rows, columns), judgement(board)]
-        told += ["Stability:", bullets(map(plain, stability(board)))]
-        told += ["Tables:", bullets(plain(t.title) for t in board.tables)]
-        if board.left_out:
-            told.append(f"In fewer than half of the tables and left out: {', '.join(board.left_out)}.")
-    return "\n\n".join(told) + "\n"
+        texts += [f"## {heading}", grid(rows, columns), judgement(board)]
+        texts += ["Stability:", bullets(map(plain, stability(board)))]
+        texts += ["Tables:", bullets(plain(t.title) for t in board.tables)]
+        if board.rows_left_out:
+            texts.append(
+                f"Rows in fewer than half of the tables, left out: {', '.join(board.rows_left_out)}."
+            )
+        if board.tables_left_out:
+            titles = "; ".join(plain(t.title) for t in board.tables_left_out)
+            texts.append(f"Tables without all of these rows, left out: {titles}.")
+    return "\n\n".join(texts) + "\n"
 
 
 READING = (
-    f"Rows with {RANKED_FROM} paired seeds or more, ranked within each table by their difference to `none`. "
-    "Mean ranks have t intervals over tables; the shares are a performance profile: in how many tables a row "
-    "is that close to the best."
+    f"Rows with {RANKED_FROM} paired seeds or more, ranked by their difference to `none` after averaging the "
+    "tables that share a backbone (or a data set, whichever the tables have fewer of), for these are no "
+    f"independent votes. A mean rank needs {AVERAGED_FROM} of them and has a t interval; the shares are a "
+    "performance profile: in how many tables a row is that close to the best."
 )

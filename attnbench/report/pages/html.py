@@ -9,8 +9,9 @@ from pathlib import Path
 from attnbench.mechanisms import CATEGORIES
 from attnbench.report.pages import survey
 from attnbench.report.papers import beside
-from attnbench.report.tables.columns import COST, HOLM, SEEDS, VERDICT, WHO, Column, compared, question, score
-from attnbench.report.tables.columns import sections as sections_of
+from attnbench.report.tables.columns import NAME, Column
+from attnbench.report.tables.sections import question
+from attnbench.report.tables.sections import sections as sections_of
 from attnbench.report.tables.table import Remembering, Row, Table
 
 HERE = Path(__file__).parent
@@ -87,13 +88,8 @@ def _leaderboard(stem: str, table: Table, picture: str | None) -> str:
 
 def _columns(table: Table) -> list[Column]:
     """All of a leaderboard's columns once, what decides first."""
-    own = sections_of(table)
-    told = [c for section in own.values() for c in section]
-    first = [WHO[1], *COST] if table.metric is None else [WHO[1], compared(table.metric)]
-    if table.metric:
-        first += [score(table.metric), SEEDS, HOLM, VERDICT[1], VERDICT[0], WHO[2], *COST[1:3], COST[5]]
-    there = {c.keys for c in told}
-    return list({c.keys: c for c in (*first, *told) if c.heading and c.keys in there}.values())
+    asked = [c for section in sections_of(table).values() for c in section]
+    return list({c.keys: c for c in (NAME, *asked) if c.heading}.values())
 
 
 def _survey(category: str, title: str, found: list[Table]) -> str:

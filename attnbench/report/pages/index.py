@@ -3,26 +3,29 @@
 from attnbench.report.pages import survey
 from attnbench.report.pages.leaderboard import MARK, aligned, bullets, plain
 from attnbench.report.statistics.paired import RANKED_FROM
-from attnbench.report.tables.columns import question
 from attnbench.report.tables.conditions import device, differing
+from attnbench.report.tables.sections import question
 from attnbench.report.tables.table import Table
 
 READING = f"""\
 - Every row is compared with `none`, the same network without attention, trained with the same seed on the
-  same images in the same order. A seed without such a twin enters no difference.
-- `a ± b` is the mean and the standard deviation over seeds. `[a, b]` after a difference is its 95 % interval:
-  t on paired differences, their variance pooled over the table's rows; one seed gives none. `p (Holm)` is
-  corrected over the table's rows.
-- A verdict: *shown to help* or *to hurt* where p (Holm) is below 0.05; else *not shown either way*, with the
-  number of seeds by which a true difference of 0.2 points would be found four times in five. `P(one more seed
-  gains)` predicts the sign of a new seed's difference.
+  same images in the same order. A seed without such a control enters no difference.
+- `a ± b` is the mean and the standard deviation over seeds; a mean over fewer seeds than the row has says so.
+- `[a, b]` after a difference is an interval that holds for all rows of the table at once in 95 of 100 tables.
+  Its variance is the row's own, or where that is smaller, one moderated toward the variances of all rows.
+- A verdict is one word. *Helps* and *hurts*: the interval excludes 0, which is where p (Holm) is below 0.05.
+  *Unclear*: it does not; the sentence under Evidence states how many seeds would detect a difference that
+  matters. *Unstable*: some seeds diverged or collapsed to chance. *Exploratory*: fewer than
+  {RANKED_FROM} pairs of seeds.
+- `gained with 4 of 5 seeds` counts the seeds whose difference is above 0.
+- A rank is the place among all rows, the control included, with the interval of the places that the seeds
+  cannot rule out. Rows are in the order of the survey's categories and alphabetical within them.
 - Where a data set has folds, a seed's score is the mean over the folds.
-- Fewer than {RANKED_FROM} paired seeds are labelled exploratory and not ranked. Rows are in the order of the
-  survey's categories and alphabetical within them.
 - The test split is read once, at the last epoch. ↑: larger is better; ↓: smaller is better.
-- Costs stand as value (change against `none`). MACs are multiply-adds of matrix work; element-wise work
-  (Gelem) is separate. A latency ratio within the noise of timing `none` against itself prints as ≈; the
-  brackets after one hold the interval that was recorded with it.
+- Costs stand as value (change against `none`). MACs are multiply-adds of matrix work; element-wise
+  operations are separate. Latencies are ratios to `none`, timed in the same process and combined over the
+  seeds. ≈ 1: within the noise of timing `none` against itself (A/A). †: not steady. ‡: the clock was
+  disturbed by other work on the machine; where the ratio of CPU times is known, it stands there, named so.
 - — means not measured, or without meaning for the control; it is never zero. CSV leaves such a field empty.
   CSV has full precision and the unit in each name. `attnbench.load_results()` gives the records as a pandas
   data frame.

@@ -10,13 +10,15 @@ from tabulate import tabulate
 
 from attnbench.report.pages import survey
 from attnbench.report.papers import beside
-from attnbench.report.tables import notes
-from attnbench.report.tables.columns import REMARKS, Column, sections
+from attnbench.report.tables import latency, notes
+from attnbench.report.tables.columns import LATENCY, TRAINING_STEP, Column
 from attnbench.report.tables.conditions import conditions
+from attnbench.report.tables.sections import of_csv, sections
 from attnbench.report.tables.table import Remembering, Table
 
 MARK = "<!-- generated from cells/ by `python -m attnbench report`; do not edit -->"
 PAPERS = "Papers and ours"
+TIMED = (LATENCY, TRAINING_STEP)
 SAME = ("task", "data", "backbone", "recipe", "metric")  # what all rows of a CSV's table share
 
 
@@ -36,6 +38,8 @@ def markdown(table: Table, pictures: Mapping[str, str]) -> str:
     told = [MARK, f"# {plain(table.title)}"]
     for heading, (rows, columns) in parts(table).items():
         told += [f"## {heading}", grid(rows, columns)]
+        if marks := latency.legend([c.cell(row) for c in columns if c in TIMED for row in rows]):
+            told.append(plain("; ".join(marks) + "."))
         if heading == PAPERS:
             told.append(beside.UNITS)
     for file, shows in pictures.items():
@@ -106,7 +110,7 @@ def comma_separated(found: Iterable[Table]) -> str:
     """One header line, then a line a row in full precision, empty where nothing was measured."""
     lines = []
     for table in found:
-        columns = [c for part in sections(table).values() for c in part] + REMARKS
+        columns = of_csv(table)
         for row in table.rows:
             told = {c.keys: c.of(row) for c in columns}
             values = {key: value for keys, got in told.items() for key, value in zip(keys, got)}

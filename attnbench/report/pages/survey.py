@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from attnbench import mechanisms
 from attnbench.report.papers import accuracies, cards
 from attnbench.report.statistics.paired import mean_interval
-from attnbench.report.tables import verdicts
-from attnbench.report.tables.columns import MISSING, SEEDS, Column, delta, latency, percent
+from attnbench.report.tables.columns import (
+    GAINED,
+    LATENCY,
+    MISSING,
+    SEEDS,
+    TRAINING_STEP,
+    WORD,
+    Column,
+    delta,
+    few,
+    percent,
+)
 from attnbench.report.tables.table import Remembering, Row, Table
 
 NAMES = {
@@ -102,13 +112,16 @@ def _memory(row: Row) -> tuple:
 def _score(line: Line) -> tuple:
     """The headline of its task on the test split: name, mean and 95 % interval of the mean."""
     if line.trained is None or (metric := line.trained[0].metric) is None:
-        return None, None, None, None
-    found = list(line.trained[1].score(metric.key).values())
-    return (metric.name, *mean_interval(found)) if found else (None, None, None, None)
+        return (None,) * 6
+    row = line.trained[1]
+    found = list(row.score(metric.key).values())
+    counts = len(found), len(row.seeds)
+    return (metric.name, *mean_interval(found), *counts) if found else (None,) * 6
 
 
-def _show_score(name: str, mean: float, low: float | None, high: float | None) -> str:
-    return f"{name} {mean:.2f}" + (" (no interval)" if low is None else f" [{low:.2f}, {high:.2f}]")
+def _show_score(name: str, mean: float, low: float | None, high: float | None, known: int, every: int) -> str:
+    interval = " (no interval)" if low is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{name} {mean:.2f}{interval}{few(known, every)}"
 
 
 def _measured(line: Line) -> tuple:
@@ -133,10 +146,6 @@ def _figure(line: Line) -> tuple:
     return (str(figure), figure.value, figure.control, figure.gain, *named)
 
 
-def _verdict(row: Row) -> tuple:
-    return (verdicts.verdict(row),)
-
-
 def _delta(row: Row) -> tuple:
     effect = row.effect
     return (effect.mean, effect.low, effect.high) if effect else (None, None, None)
@@ -154,35 +163,39 @@ CARD = [
     Column(("kind",), "S or H", _card("kind"), text=True),
     Column(("goals",), "Goals", _card("goals"), lambda goals: "".join(f"({n})" for n in goals.split()), True),
 ]
-TIMES = [
-    latency("latency", "latency ratio, inference ↓", "latency"),
-    latency("training_latency", "latency ratio, training ↓", "latency_training"),
-]
 MEASURED = [
     METHOD,
     Column(("attn",), "attn", lambda line: (line.entry.mechanism,), text=True),
     Column(("measured", "accuracy_table", "cost_table"), "measured on", _measured, _show_measured, True),
     _change("params", "Δ parameters ↓", "cost", "params"),
     _change("macs", "Δ GMACs ↓", "cost", "macs", scale=1e9, digits=4),
-    _change("elementwise_operations", "Δ Gelem ↓", "cost", "elementwise", scale=1e9, digits=5),
-    *(Column(c.keys, c.heading, _of_costed(c.of, len(c.keys)), c.show) for c in TIMES),
+    _change("elementwise_operations", "Δ element-wise ops (G) ↓", "cost", "elementwise", scale=1e9, digits=5),
+    *(Column(c.keys, c.heading, _of_costed(c.of, len(c.keys)), c.show) for c in (LATENCY, TRAINING_STEP)),
     Column(
-        ("peak_memory_ratio",), "peak memory ratio ↓", _of_costed(_memory, 1), lambda ratio: f"{ratio:.3f}"
+        ("peak_memory_ratio",), "peak memory (× none) ↓", _of_costed(_memory, 1), lambda ratio: f"{ratio:.3f}"
     ),
     Column(
-        ("metric", "test_mean_percent", "test_low_percent", "test_high_percent"),
+        (
+            "metric",
+            "test_mean_percent",
+            "test_low_percent",
+            "test_high_percent",
+            "test_seeds",
+            "seeds_recorded",
+        ),
         "test accuracy (%) ↑ [95 %]",
         _score,
         _show_score,
     ),
     Column(
         ("delta_points", "delta_low_points", "delta_high_points"),
-        "Δ to none (points) ↑ [95 %]",
+        "Δ vs. none (pp) [95 %]",
         _of_trained(_delta, 3),
         delta,
     ),
     Column(SEEDS.keys, "seeds", _of_trained(SEEDS.of, 3), SEEDS.show),
-    Column(("verdict",), "verdict", _of_trained(_verdict, 1), text=True),
+    Column(GAINED.keys, "gained with", _of_trained(GAINED.of, 2), GAINED.show),
+    Column(WORD.keys, "verdict", _of_trained(WORD.of, 4), WORD.show, text=True),
 ]
 PUBLISHED_KEYS = (
     *("published", "published_value", "published_control", "published_gain_points"),

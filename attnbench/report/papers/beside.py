@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnbench.report.load import number
 from attnbench.report.papers import accuracies
-from attnbench.report.tables.columns import Column
+from attnbench.report.tables.columns import Column, delta, few
 from attnbench.report.tables.metrics import of_task
 from attnbench.report.tables.table import CONTROL, Remembering, Row, Table
 
@@ -75,17 +74,13 @@ def _paper(name: str) -> Callable[[Line], tuple]:
     return lambda line: ((getattr(line.figure, name) or None) if line.figure else None,)
 
 
-def _speed(row: Row) -> float | None:
-    record = row.typical("cost", "throughput", "images_per_s")
-    return None if record is None else number(record, "cost", "throughput", "images_per_s")
-
-
 def _score(metric: str) -> tuple[Callable[[Line], tuple], Callable[[Line], tuple]]:
     """Our mean over seeds, and the paper's value."""
 
     def ours(line: Line) -> tuple:
         found = list(line.row.score(metric).values()) if line.row else []
-        return (sum(found) / len(found) if found else None,)
+        every = len(line.row.seeds) if line.row else 0
+        return (sum(found) / len(found) if found else None, len(found), every)
 
     def paper(line: Line) -> tuple:
         figure = line.figures.get(metric)
@@ -103,19 +98,20 @@ def _paper_gain(line: Line) -> tuple:
     return (line.figure.gain if line.figure else None,)
 
 
-def _with_interval(mean: float, low: float | None, high: float | None) -> str:
-    return f"{mean:+.2f}" if low is None else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-
-
 def columns(table: Table) -> list[Column]:
-    """Method, backbone, parameters, GMACs, throughput, the task's first two metrics and gains."""
+    """Method, backbone, parameters, GMACs, the task's first two metrics and gains."""
     millions, billions = (lambda v: f"{v / 1e6:.3f}"), (lambda v: f"{v / 1e9:.3f}")
     scores = []
     for key in _metrics(table):
         name = accuracies.SHOWN.get(key, key)
         ours, paper = _score(key)
         scores += [
-            Column((f"{key}_ours_percent",), f"{name} (%), ours", ours, lambda v: f"{v:.2f}"),
+            Column(
+                (f"{key}_ours_percent", f"{key}_ours_seeds", "seeds_recorded"),
+                f"{name} (%), ours",
+                ours,
+                lambda mean, known, every: f"{mean:.2f}{few(known, every)}",
+            ),
             Column((f"{key}_paper_percent", f"{key}_paper_best_of"), f"{name} (%), paper", paper, _best_of),
         ]
     first = next((accuracies.SHOWN.get(key, key) for key in _metrics(table)), "")
@@ -126,15 +122,14 @@ def columns(table: Table) -> list[Column]:
         Column(("params_paper",), "parameters (M), paper", _paper("params")),
         Column(("macs_ours",), "GMACs, ours", _cost("cost", "macs"), billions),
         Column(("macs_paper",), "GMACs, paper", _paper("macs")),
-        Column(("images_per_s_ours",), "images/s, ours", _ours(_speed), lambda v: f"{v:,.0f}"),
         *scores,
         Column(
             ("gain_ours_points", "gain_low_ours_points", "gain_high_ours_points"),
-            f"Δ {first} (points), ours",
+            f"Δ {first} (pp), ours",
             _gain,
-            _with_interval,
+            delta,
         ),
-        Column(("gain_paper_points",), f"Δ {first} (points), paper", _paper_gain, lambda v: f"{v:+.2f}"),
+        Column(("gain_paper_points",), f"Δ {first} (pp), paper", _paper_gain, lambda v: f"{v:+.2f}"),
         Column(("source",), "paper's source", _paper("source"), text=True),
     ]
 

@@ -100,7 +100,8 @@ def of_names(names: Mapping[str, str], results: Path, compose: Compose) -> Comma
         except UserError as error:
             refused.append(error)
         else:
-            return Command(tuple(words), config, _last(config, results))
+            named = words if "data" in names else [*words, f"data={config.data.name}"]
+            return Command(tuple(named), config, _last(config, results))
     raise refused[0]
 
 

@@ -13,18 +13,22 @@ from attnbench.report.query.commands import Compose
 from attnbench.report.statistics.paired import effects
 from attnbench.report.tables import notes, verdicts
 from attnbench.report.tables.columns import (
-    COST,
-    ENDS,
+    DELTA_PARAMS,
+    GAINED,
     HOLM,
+    LATENCY,
+    MACS,
+    NAME,
     SEEDS,
-    VERDICT,
-    WHO,
+    STATUS,
+    Column,
     compared,
     delta,
     probability,
     score,
 )
 from attnbench.report.tables.conditions import conditions
+from attnbench.report.tables.sections import COUNTED, MEASURED
 from attnbench.report.tables.table import CONTROL, Row, Table
 
 
@@ -48,8 +52,7 @@ def _nothing(asked: selection.Selection, every: list[Table], compose: Compose) -
     told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
     there = "; ".join(dict.fromkeys(t.title for t in every))
     yield f"No record answers {told or 'this'}. There are: {there}."
-    names = dict.fromkeys([CONTROL, *asked.asked.get("attn", [])])
-    yield "\n".join(missing.unknown_table(asked, names, every, compose))
+    yield "\n".join(missing.unknown_table(asked, asked.asked.get("attn", []), every, compose))
 
 
 def _comparison(
@@ -73,19 +76,11 @@ def _comparison(
     yield "\n".join(_missing(table, rows, asked, every, compose))
 
 
-def _columns(table: Table) -> list:
+def _columns(table: Table) -> list[Column]:
     if table.metric is None:
-        return [*WHO[1:], *ENDS, *COST]
-    return [
-        *WHO[1:],
-        SEEDS,
-        score(table.metric),
-        compared(table.metric),
-        HOLM,
-        VERDICT[0],
-        *COST[1:3],
-        COST[5],
-    ]
+        return [NAME, STATUS, *COUNTED, *MEASURED]
+    judged = [SEEDS, score(table.metric), compared(table.metric), HOLM, GAINED]
+    return [NAME, *judged, DELTA_PARAMS, MACS, LATENCY]
 
 
 def _sentence(row: Row) -> str:

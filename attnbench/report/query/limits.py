@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attnbench.errors import UserError
-from attnbench.report.load import number
+from attnbench.report.tables import latency
 from attnbench.report.tables.table import Row
 
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -63,14 +63,13 @@ def _check_meant(key: str, text: str, sign: str, digits: str, unit: str) -> None
 
 
 def _latency(row: Row, relative: bool) -> Span | None:
-    record = row.typical("cost", "latency", "ratio")
-    if record is None:
+    found = latency.of_row(row)
+    if found is None or not found.known:
         return None
-    middle = number(record, "cost", "latency", "ratio") or 0.0
-    low, high, noise = (number(record, "cost", "latency", k) for k in ("ratio_low", "ratio_high", "noise"))
-    if abs(middle - 1) <= (noise or 0.0):  # as good as the control's own ratio
-        return min(low or middle, 1.0), max(high or middle, 1.0)
-    return low or middle, high or middle
+    low, high = found.low or found.ratio, found.high or found.ratio
+    if abs(found.ratio - 1) <= (found.noise or 0.0):  # as good as the control's own ratio
+        return min(low, 1.0), max(high, 1.0)
+    return low, high
 
 
 def _counted(*path: str) -> Callable[[Row, bool], Span | None]:

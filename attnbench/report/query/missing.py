@@ -164,7 +164,15 @@ def unknown_table(
         command = commands.of_names(where, asked.results, compose)
     except UserError as reason:
         return [f"No cell of that kind can be run: {reason}"]
-    return plan(command, new(names, every, asked), [r for t in every for r in t.records])
+    wanted = list(names) or possible(command)
+    if CONTROL not in wanted:
+        wanted.insert(0, CONTROL)
+    return plan(command, new(wanted, every, asked), [r for t in every for r in t.records])
+
+
+def possible(command: commands.Command) -> list[str]:
+    """All mechanisms that have a place in the network of a command, as far as names can tell."""
+    return [name for name in mechanisms.entries() if not command.impossible(name, "")]
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Which attention to take on a backbone within limits of cost: an answer from the records, or what lacks."""
+"""Which attention to take on a backbone within limits of cost, from the records, and how sure that is."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,11 +6,26 @@ from attnbench.errors import UserError
 from attnbench.report.pages.leaderboard import terminal
 from attnbench.report.query import limits, missing, selection
 from attnbench.report.query.commands import Compose
+from attnbench.report.query.rivals import rivals
 from attnbench.report.tables import verdicts
-from attnbench.report.tables.columns import COST, HOLM, SEEDS, VERDICT, WHO, Column, compared, delta
+from attnbench.report.tables.columns import (
+    DELTA_PARAMS,
+    GAINED,
+    LATENCY,
+    MACS,
+    NAME,
+    PARAMS,
+    SEEDS,
+    WORD,
+    Column,
+    compared,
+    delta,
+)
 from attnbench.report.tables.table import CONTROL, Row, Table
 
 VERDICTS = {"within": 0, "unsure": 1, "not measured": 2, "beyond": 3}  # from best to worst
+JUDGED = ("helps", "hurts", "unclear")
+ENOUGH = 0.5  # share of the candidates that must be judged before none is advised
 
 
 def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
@@ -20,14 +35,14 @@ def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
     """
     asked = selection.parse(words, takes=limits.KEYS)
     if "backbone" not in asked.asked:
-        raise UserError("recommend for which backbone? add backbone=NAME, and limits such as max_latency=+5%")
+        raise UserError("recommend requires backbone=NAME; add limits such as max_latency=+5%")
     bounds = [limits.parse(key, text) for key, text in asked.rest.items()]
     every = selection.read(asked)
     trained = [t for t in every if t.metric and asked.table(t)]
     for table in trained:
         yield from _answer(table, bounds, asked, every, compose)
     if not trained:
-        yield from _unanswered(asked, bounds, every, compose)
+        yield from _from_costs(asked, bounds, every, compose)
 
 
 def _answer(
@@ -43,15 +58,18 @@ def _answer(
     kept.sort(key=lambda row: (VERDICTS[judged[row.name]], _order(row)))
     under = ", ".join(f"{limit.kind} at most {limit.text}" for limit in bounds) or "no limit of cost"
     yield f"# {table.title}: {under}"
-    yield _conclusion(kept, judged)
+    excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
+    others = [name for name in _others(table, asked) if name not in excluded]
+    yield _conclusion(table, kept, judged, others)
     if kept and table.metric:
         cost = Column(("limits",), "limits", lambda row: (judged[row.name],), text=True)
-        told = [*WHO[1:], cost, SEEDS, compared(table.metric), HOLM, *VERDICT, COST[1], COST[5]]
-        yield terminal(kept, told if bounds else [c for c in told if c is not cost])
+        columns = [NAME, WORD, cost, SEEDS, compared(table.metric), GAINED, DELTA_PARAMS, LATENCY]
+        yield terminal(kept, columns if bounds else [c for c in columns if c is not cost])
     if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
         yield f"Beyond the limits: {', '.join(beyond)}."
-    excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
-    yield "\n".join(_missing(table, asked, excluded, every, compose))
+    wanted = missing.of_table(table, lambda row: asked.row(row) and row.mechanism not in excluded)
+    wanted += missing.new(others, every, asked)
+    yield "\n".join(missing.missing(table, wanted, asked, compose))
 
 
 def _judge(row: Row, bounds: list[limits.Limit]) -> str:
@@ -60,64 +78,76 @@ def _judge(row: Row, bounds: list[limits.Limit]) -> str:
 
 
 def _measured(row: Row, table: Table, every: list[Table], bounds: list[limits.Limit]) -> Row:
-    """The row itself, or, where a limited cost was not measured with it, its twin among costs alone."""
+    """The row itself or, where a limited cost was not measured with it, its row in a cost-only table."""
     if all(limit.judge(row) != "not measured" for limit in bounds):
         return row
     alone = [t for t in every if not t.trains and t.backbone == table.backbone]
-    twins = [r for t in alone for r in t.rows if (r.attn, r.site) == (row.attn, row.site)]
-    return next((r for r in twins if all(x.judge(r) != "not measured" for x in bounds)), row)
+    same = [r for t in alone for r in t.rows if (r.attn, r.site) == (row.attn, row.site)]
+    return next((r for r in same if all(x.judge(r) != "not measured" for x in bounds)), row)
 
 
 def _order(row: Row) -> tuple:
     effect = row.effect
     if effect is None or effect.mean is None:
         return 3, 0.0, row.name
-    return {"helps": 0, "hurts": 2}.get(verdicts.outcome(effect), 1), -effect.mean, row.name
+    return {"helps": 0, "hurts": 2, "unstable": 2}.get(verdicts.word(row) or "", 1), -effect.mean, row.name
 
 
-def _conclusion(kept: list[Row], judged: dict[str, str]) -> str:
-    """Those that are shown to help, the largest gain first; else that none is."""
-    good = [row for row in kept if row.effect and verdicts.outcome(row.effect) == "helps"]
+def _conclusion(table: Table, kept: list[Row], judged: dict[str, str], others: list[str]) -> str:
+    """The row that is shown to help most, and how sure that is; else what none of them was shown to do."""
+    good = [row for row in kept if verdicts.word(row) == "helps"]
     sure = [row for row in good if judged[row.name] == "within"]
     for row in (sure or good)[:1]:
-        assured = "" if sure else f", though its cost is {judged[row.name]}"
-        effect = row.effect
-        if effect and effect.mean is not None:
-            gain = delta(effect.mean, effect.low, effect.high)
-            return f"Take {row.name}: shown to help, {gain} points{assured}."
-    few = sum(bool(row.effect) and verdicts.outcome(row.effect) == "exploratory" for row in kept)  # type: ignore[arg-type]
-    so_far = f"; {few} of {len(kept)} rows have too few seeds to be judged" if few else ""
-    return f"Nothing within the limits is shown to help: stay with none{so_far}."
+        return _taken(table, row, kept, judged[row.name])
+    firm = sum(verdicts.word(row) in JUDGED for row in kept)
+    candidates = len(kept) + len(others)
+    counted = (
+        f"{firm} of {candidates} candidates within the limits {'has' if firm == 1 else 'have'} enough seeds"
+    )
+    if firm >= ENOUGH * candidates and firm:
+        return f"Stay with none: {counted} to be judged, and none of them is shown to help."
+    return f"No advice yet: {counted} to be judged, and none of those is shown to help."
 
 
-def _missing(
-    table: Table, asked: selection.Selection, beyond: set[str], every: list[Table], compose: Compose
-) -> list[str]:
-    """The cells by which more rows could be judged, those beyond the limits left out."""
-    named = asked.asked.get("attn")
+def _taken(table: Table, row: Row, kept: list[Row], cost: str) -> str:
+    """The advice, its interval, what cannot be told from it, and how sure its cost is."""
+    effect = row.effect
+    gain = delta(effect.mean, effect.low, effect.high) if effect and effect.mean is not None else ""
+    known = "" if cost == "within" else f" Its cost is {cost}."
+    like = [other.name for other in rivals(row, kept, table)]
+    same = f" Not distinguishable from it: {', '.join(like)}." if like else ""
+    return f"Take {row.name}: significant gain, {gain} pp (gained with {GAINED.cell(row)}).{known}{same}"
+
+
+def _others(table: Table, asked: selection.Selection) -> list[str]:
+    """The mechanisms that could have a row here and have none, of those that were asked for."""
     others = missing.not_run(table)
-    if named is not None:
-        there = {row.attn for row in table.rows}
-        others = [name for name in named if name in others or ("(" in name and name not in there)]
-    wanted = missing.of_table(table, lambda row: asked.row(row) and row.mechanism not in beyond)
-    return missing.missing(table, [*wanted, *missing.new(others, every, asked)], asked, compose)
+    named = asked.asked.get("attn")
+    if named is None:
+        return others
+    there = {row.attn for row in table.rows}
+    return [name for name in named if name in others or ("(" in name and name not in there)]
 
 
-def _unanswered(
+def _from_costs(
     asked: selection.Selection, bounds: list[limits.Limit], every: list[Table], compose: Compose
 ) -> Iterator[str]:
-    """What costs alone can tell where nothing was trained, and what to train."""
+    """What cost tables alone can tell where nothing was trained, and the command that trains what fits."""
     backbone = asked.asked["backbone"][0]
-    yield f"Nothing that was trained on {backbone} answers this, so no gain is known."
+    yield f"Nothing was trained on {backbone} so far, so gains are not known."
     names = asked.asked.get("attn", [])
-    costs = [t for t in every if not t.trains and t.backbone == backbone]
-    if not costs:
-        measure = f"`python -m attnbench sweep experiment=cost backbone={backbone}` measures them"
-        yield f"No costs of {backbone} were measured either: {measure}; then ask again for what fits."
-    for table in costs:
+    fitting: list[str] = []
+    for table in (t for t in every if not t.trains and t.backbone == backbone):
         rows = [r for r in table.rows if r.attn != CONTROL and asked.row(r) and r.done]
-        fitting = [r for r in rows if _judge(r, bounds) in ("within", "unsure")]
-        names = names or list(dict.fromkeys(r.mechanism for r in fitting))
-        yield f"Of the costs of {table.title}, {len(fitting)} of {len(rows)} rows are within the limits:"
-        yield terminal(fitting, [*WHO[1:], *COST[:3], COST[5]])
-    yield "\n".join(missing.unknown_table(asked, dict.fromkeys([CONTROL, *names]), every, compose))
+        judged = {r.name: _judge(r, bounds) for r in rows}
+        fits = [r for r in rows if judged[r.name] in ("within", "unsure")]
+        fitting += [r.mechanism for r in fits]
+        unsure = sum(judged[r.name] == "unsure" for r in fits)
+        unknown = sum(judged[r.name] == "not measured" for r in rows)
+        yield (
+            f"Costs of {table.title}: {len(fits)} of {len(rows)} rows are within the limits"
+            f" ({unsure} of them not surely), {unknown} were not measured well enough:"
+        )
+        yield terminal(fits, [NAME, PARAMS, DELTA_PARAMS, MACS, LATENCY])
+    wanted = names or list(dict.fromkeys(fitting))
+    yield "\n".join(missing.unknown_table(asked, wanted, every, compose))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from attnbench.records import Record
 from attnbench.report.pages import leaderboard
 from attnbench.report.tables import notes
-from attnbench.report.tables.columns import COST, ENDS, SEEDS, WHO, compared, score
+from attnbench.report.tables.columns import DELTA_PARAMS, LATENCY, MACS, NAME, SEEDS, STATUS, compared, score
 from attnbench.report.tables.table import tables
 
 
@@ -19,7 +19,7 @@ def summary(found: Iterable[Record]) -> str:
     for table in tables(found):
         metric = table.metric
         trained = [SEEDS, score(metric), compared(metric)] if metric else []
-        told = [*WHO[1:], *ENDS, *trained, *COST[1:3], COST[5]]
+        told = [NAME, STATUS, *trained, DELTA_PARAMS, MACS, LATENCY]
         failed = [row for row in table.rows if len(row.done) < len(row.records)]
         said = [
             f"{row.name}: {note}"

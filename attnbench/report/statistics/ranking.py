@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-ENOUGH_TABLES = 10  # from which the approximation of Friedman's test holds
+ENOUGH_BLOCKS = 10  # from which the approximation of Friedman's test holds
 ENOUGH_ROWS = 3
 
 
@@ -22,13 +22,25 @@ class Friedman:
     statistic: float  # F of Iman and Davenport
     p: float
     critical_difference: float  # Nemenyi's, of mean ranks, at 5 %
+    rows: int
+    blocks: int
 
 
 def ranked(gains: Float[np.ndarray, "tables rows"]) -> np.ndarray:
     """Places (tables, rows) within each table."""
-    above = (gains[:, None, :] > gains[:, :, None]).sum(2)
-    equal = (gains[:, None, :] == gains[:, :, None]).sum(2)
-    return 1 + above + (equal - 1) / 2
+    from scipy.stats import rankdata
+
+    return rankdata(-gains, axis=1)
+
+
+def blocks(gains: Float[np.ndarray, "tables rows"], names: Sequence[str]) -> np.ndarray:
+    """Means (blocks, rows) of the tables of the same name, in the order of the names.
+
+    Tables that share a backbone or a data set share what it favors; only their mean is an independent vote.
+    """
+    found = sorted(set(names))
+    each = np.asarray(names)
+    return np.array([gains[each == name].mean(0) for name in found]).reshape(len(found), gains.shape[1])
 
 
 def profile(gains: Float[np.ndarray, "tables rows"], within: Sequence[float]) -> np.ndarray:
@@ -49,7 +61,7 @@ def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Fr
     from scipy.stats import f as fisher
 
     n, k = ranks.shape
-    if n < ENOUGH_TABLES or k < ENOUGH_ROWS:
+    if n < ENOUGH_BLOCKS or k < ENOUGH_ROWS:
         return None
     spread = ((ranks - (k + 1) / 2) ** 2).sum()  # less than without ties
     between = n * ((ranks.mean(0) - (k + 1) / 2) ** 2).sum()
@@ -57,7 +69,21 @@ def friedman(ranks: Float[np.ndarray, "tables rows"], level: float = 0.95) -> Fr
     rest = n * (k - 1) - chi
     statistic = float((n - 1) * chi / rest) if rest > 0 else float("inf")
     p = float(fisher.sf(statistic, k - 1, (k - 1) * (n - 1)))
-    return Friedman(statistic, p, _quantile(level, k) * float(np.sqrt(k * (k + 1) / (6 * n))))
+    return Friedman(statistic, p, _quantile(level, k) * float(np.sqrt(k * (k + 1) / (6 * n))), k, n)
+
+
+def combined(found: Sequence[Friedman]) -> Friedman:
+    """The test over blocks of several factors at once, whose variances add up in the rows' means."""
+    from scipy.stats import f as fisher
+
+    if len(found) == 1:
+        return found[0]
+    inverse = sum(1 / each.statistic if each.statistic else np.inf for each in found)
+    statistic = 1 / inverse if inverse else float("inf")
+    rows, blocks = found[0].rows, min(each.blocks for each in found)
+    p = float(fisher.sf(statistic, rows - 1, (rows - 1) * (blocks - 1)))
+    difference = float(np.sqrt(sum(each.critical_difference**2 for each in found)))
+    return Friedman(statistic, p, difference, rows, blocks)
 
 
 @cache

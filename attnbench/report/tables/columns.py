@@ -1,4 +1,4 @@
-"""The questions that a leaderboard asks of each row; a new column is one line in a list below."""
+"""The questions that a leaderboard asks of each row, each column under a name of its own."""
 
 import statistics
 from collections.abc import Callable
@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.report.load import number
-from attnbench.report.statistics.paired import RANKED_FROM
 from attnbench.report.tables import notes, verdicts
-from attnbench.report.tables.metrics import class_ious, headline, of_task
-from attnbench.report.tables.table import CONTROL, Remembering, Row, Table
+from attnbench.report.tables.latency import INFERENCE, TRAINING, Latency, of_row
+from attnbench.report.tables.metrics import headline
+from attnbench.report.tables.table import Remembering, Row
 from attnbench.tasks import Metric
 
 MISSING = "—"
@@ -38,22 +37,29 @@ class Column:
 
 
 def score(metric: Metric) -> Column:
-    """Mean and standard deviation over seeds of a metric of the test split."""
+    """Mean and standard deviation over seeds of a metric of the test split, and over how many seeds."""
 
     def values(row: Row) -> tuple:
         found = list(row.score(metric.key).values())
         return (
             statistics.fmean(found) if found else None,
             float(np.std(found, ddof=1)) if len(found) > 1 else None,
+            len(found),
+            len(row.seeds),
         )
 
-    def show(mean: float, deviation: float | None) -> str:
-        return f"{mean:.{metric.digits}f}" + (
-            "" if deviation is None else f" ± {deviation:.{metric.digits}f}"
-        )
+    def show(mean: float, sd: float | None, known: int, every: int) -> str:
+        spread = "" if sd is None else f" ± {sd:.{metric.digits}f}"
+        return f"{mean:.{metric.digits}f}{spread}" + few(known, every)
 
-    named = f"test_{metric.key}_mean_{metric.unit}", f"test_{metric.key}_sd_{metric.unit}"
+    stem = f"test_{metric.key}"
+    named = f"{stem}_mean_{metric.unit}", f"{stem}_sd_{metric.unit}", f"{stem}_seeds", "seeds_recorded"
     return Column(named, metric.heading, values, show)
+
+
+def few(known: int, every: int) -> str:
+    """What a mean over fewer seeds than the row has is followed by: ` (3 of 5 seeds)`."""
+    return "" if known == every else f" ({known} of {every} seeds)"
 
 
 def _cost(key: str, heading: str, *path: str, scale: float = 1, digits: int = 4) -> Column:
@@ -68,13 +74,8 @@ def _cost(key: str, heading: str, *path: str, scale: float = 1, digits: int = 4)
     return Column((key, f"delta_{key}"), heading, lambda row: (row.middle(*path), row.change(*path)), show)
 
 
-def _of_finished(key: str, heading: str, *path: str) -> Column:
-    """What says something only of cells that were brought to their end."""
-    return Column((key,), heading, lambda row: (row.finished.middle(*path),), whole)
-
-
 def whole(value: float) -> str:
-    """Rounded to one, thousands apart."""
+    """Rounded to one, thousands set off by commas."""
     return f"{value:,.0f}"
 
 
@@ -86,8 +87,14 @@ def percent(share: float) -> str:
 
 
 def delta(mean: float, low: float | None, high: float | None) -> str:
-    """A difference with its interval, or the words that it has none."""
-    return f"{mean:+.2f}" + (" (no interval)" if low is None else f" [{low:+.2f}, {high:+.2f}]")
+    """A difference with its interval, or the words that it has none.
+
+    A round bracket stands at an end that only a later step of Holm's keeps from 0.
+    """
+    if low is None or high is None:
+        return f"{mean:+.2f} (no interval)"
+    left, right = "(" if low == 0.0 else "[", ")" if high == 0.0 else "]"
+    return f"{mean:+.2f} {left}{low:+.2f}, {high:+.2f}{right}"
 
 
 def probability(p: float) -> str:
@@ -107,164 +114,117 @@ def _show_seeds(done: int, pairs: int | None, _: str) -> str:
     return str(done) if pairs in (None, done) else f"{done} ({pairs} paired)"
 
 
-def _label(row: Row) -> tuple:
-    """How far its difference may be trusted, and its place where that is far enough."""
-    if row.attn == CONTROL:
-        return "control", None
-    if row.effect is None or not row.effect.pairs:
-        return None, None
-    return "ranked" if row.effect.pairs >= RANKED_FROM else "exploratory", row.effect.rank
+def _rank(row: Row) -> tuple:
+    return row.rank or (None, None, None)
+
+
+def _show_rank(place: int, low: int, high: int) -> str:
+    return f"{place} [{low}–{high}]" if low < high else str(place)
+
+
+def _trained(row: Row) -> tuple:
+    """How many seeds ended with a score that is not near chance, how many diverged, how many collapsed."""
+    ended = len(row.done) + len(row.diverged)
+    lost = len(row.diverged) + len(row.collapsed)
+    return (ended - lost if ended else None), len(row.diverged), len(row.collapsed), ended
+
+
+def _gained(row: Row) -> tuple:
+    effect = row.effect
+    return (effect.gained, effect.pairs) if effect and effect.pairs else (None, None)
+
+
+def _verdict(row: Row) -> tuple:
+    needed = (row.effect and row.effect.needed) or (None, None)
+    return (verdicts.word(row), verdicts.verdict(row), *needed)
 
 
 def latency(name: str, heading: str, part: str) -> Column:
-    """Ratio to the control in the same process, its interval, the noise of the control against itself."""
-    asked = ("ratio", "ratio_low", "ratio_high", "noise", "median_ms", "control_ms")
+    """Ratio to the control, combined over the seeds, with its interval and how good the measurement is."""
 
     def values(row: Row) -> tuple:
-        record = row.typical("cost", part, "ratio")
-        return tuple(record and number(record, "cost", part, key) for key in asked)
+        found = row.once(("latency", part), lambda: of_row(row, part))
+        if found is None:
+            return (None,) * 10
+        own = found.ratio, found.low, found.high, found.noise, found.ms, found.control_ms
+        return (*own, found.kind, found.quality, found.used, found.every)
 
-    kinds = ("ratio", "low_ratio", "high_ratio", "noise_ratio", "ms", "control_ms")
-    return Column(tuple(f"{name}_{kind}" for kind in kinds), heading, values, _show_latency)
-
-
-def _show_latency(ratio: float, low: float | None, high: float | None, noise: float | None, *_: float) -> str:
-    if noise is not None and abs(ratio - 1) <= noise:
-        return "≈"
-    return f"{ratio:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
-
-
-def _metric(row: Row) -> Metric | None:
-    return headline(row.records[0]["cell"]["task"])
+    kinds = "ratio", "low_ratio", "high_ratio", "noise_ratio", "ms", "control_ms"
+    more = "clock", "quality", "measurements_used", "measurements"
+    keys = tuple(f"{name}_{kind}" for kind in (*kinds, *more))
+    return Column(keys, heading, values, lambda *values: str(Latency(*values)))
 
 
 def _notes(row: Row) -> tuple:
-    metric = _metric(row)
+    metric = headline(row.records[0]["cell"]["task"])
     return ("; ".join(notes.of_row(row, metric.key if metric else None)) or None,)
 
 
 def compared(metric: Metric) -> Column:
     """The paired difference in the metric that the table's rows are compared by."""
+    ends = "delta_points", "delta_low_points", "delta_high_points"
     return Column(
-        ("delta_points", "delta_low_points", "delta_high_points"),
-        f"Δ {metric.name} to none (points) ↑ [95 %]",
-        _effect("mean", "low", "high"),
-        delta,
+        (*ends, "delta_own_half_width_points", "delta_sd_points"),
+        f"Δ {metric.name} vs. none (pp) [95 %]",
+        _effect("mean", "low", "high", "half_width", "sd"),
+        lambda mean, low, high, *_: delta(mean, low, high),
     )
 
 
-WHO = [
-    Column(("category",), "category", lambda row: (row.category,), text=True),
-    Column(
-        ("attn", "mechanism"), "mechanism", lambda row: (row.attn, row.mechanism), lambda a, m: a, text=True
-    ),
-    Column(("site",), "site", lambda row: (row.site,), text=True),
-]
-ENDS = [Column(("status",), "status", lambda row: (notes.status(row),), text=True)]
+CATEGORY = Column(("category",), "category", lambda row: (row.category,), text=True)
+MECHANISM = Column(
+    ("attn", "mechanism"), "mechanism", lambda row: (row.attn, row.mechanism), lambda a, m: a, text=True
+)
+SITE = Column(("site",), "site", lambda row: (row.site,), text=True)
+NAME = Column(("row",), "mechanism", lambda row: (row.name,), text=True)
+STATUS = Column(("status",), "status", lambda row: (notes.status(row),), text=True)
 SEEDS = Column(("seeds_done", "seeds_paired", "seeds"), "seeds", _seeds, _show_seeds)
 HOLM = Column(("p_holm", "p"), "p (Holm)", _effect("p_holm", "p"), lambda holm, p: probability(holm))
-RANK = Column(("label", "rank"), "rank", _label, lambda label, rank: str(rank or label), text=True)
-COST = [
-    Column(("params",), "parameters ↓", lambda row: (row.middle("cost", "params"),), whole),
-    Column(
-        ("delta_params", "params_attention"),
-        "Δ parameters ↓",
-        lambda row: (row.change("cost", "params"), row.middle("cost", "params_attention")),
-        lambda change, _: f"{change:+,.0f}",
-    ),
-    _cost("macs", "GMACs ↓", "cost", "macs", scale=1e9),
-    _cost("elementwise_operations", "Gelem ↓", "cost", "elementwise", scale=1e9, digits=5),
-    _cost("activations", "Mact ↓", "cost", "activations", scale=1e6, digits=3),
-    latency("latency", "latency (ratio to none) ↓", "latency"),
-    latency("training_latency", "training step (ratio to none) ↓", "latency_training"),
-    _cost("peak_memory_bytes", "peak memory (MiB) ↓", "cost", "peak_memory_bytes", scale=2**20, digits=1),
-    _cost(
-        "peak_memory_training_bytes",
-        "peak memory, training (MiB) ↓",
-        "cost",
-        "peak_memory_training_bytes",
-        scale=2**20,
-        digits=1,
-    ),
-]
+RANK = Column(("rank", "rank_low", "rank_high"), "rank [95 %]", _rank, _show_rank)
+TRAINED = Column(
+    ("seeds_trained", "seeds_diverged", "seeds_collapsed", "seeds_ended"),
+    "trained",
+    _trained,
+    lambda trained, diverged, collapsed, ended: f"{trained} of {ended}",
+)
+GAINED = Column(("seeds_gained", "seeds_compared"), "gained with", _gained, lambda n, k: f"{n} of {k} seeds")
+WORD = Column(
+    ("verdict", "verdict_sentence", "seeds_needed_low", "seeds_needed_high"),
+    "verdict",
+    _verdict,
+    lambda word, *_: f"{verdicts.MARKS[word]} {word}",
+    text=True,
+)
+SENTENCE = Column(("verdict_sentence",), "in words", lambda row: (verdicts.verdict(row),), text=True)
+PARAMS = Column(("params",), "parameters ↓", lambda row: (row.middle("cost", "params"),), whole)
+DELTA_PARAMS = Column(
+    ("delta_params", "params_attention"),
+    "Δ parameters ↓",
+    lambda row: (row.change("cost", "params"), row.middle("cost", "params_attention")),
+    lambda change, _: f"{change:+,.0f}",
+)
+MACS = _cost("macs", "GMACs ↓", "cost", "macs", scale=1e9)
+ELEMENTWISE = _cost(
+    "elementwise_operations", "element-wise ops (G) ↓", "cost", "elementwise", scale=1e9, digits=5
+)
+ACTIVATIONS = _cost("activations", "activations (M) ↓", "cost", "activations", scale=1e6, digits=3)
+LATENCY = latency("latency", "latency (× none) ↓", INFERENCE)
+TRAINING_STEP = latency("training_latency", "training step (× none) ↓", TRAINING)
+MEMORY = _cost("peak_memory_bytes", "peak memory (MiB) ↓", "cost", "peak_memory_bytes", scale=2**20, digits=1)
+MEMORY_TRAINING = _cost(
+    "peak_memory_training_bytes",
+    "peak memory, training (MiB) ↓",
+    "cost",
+    "peak_memory_training_bytes",
+    scale=2**20,
+    digits=1,
+)
 SEEN = Column(
     ("pixels_seen", "pixels"),
     "pixels seen ↓",
     lambda row: (row.middle("cost", "pixels_seen"), row.middle("cost", "pixels")),
     lambda seen, of: whole(seen) + ("" if of is None else f" of {whole(of)}"),
 )
-HEAD = [
-    _cost("params_head", "parameters of the head (M) ↓", "cost", "params_head", scale=1e6, digits=3),
-    _cost("macs_head", "GMACs of the head ↓", "cost", "macs_head", scale=1e9),
-]
-SPEED = [
-    _of_finished("train_images_per_s", "training (images/s) ↑", "provenance", "images_per_s"),
-    _of_finished("wall_s", "wall time (s) ↓", "provenance", "wall_s"),
-]
-REMARKS = [Column(("notes",), "", _notes)]
-
-VERDICT = [
-    Column(
-        ("probability_of_improvement",),
-        "P(one more seed gains)",
-        _effect("probability"),
-        lambda p: f"{p:.2f}",
-    ),
-    Column(
-        ("verdict", "seeds_needed"),
-        "verdict",
-        lambda row: (verdicts.verdict(row), row.effect and row.effect.needed),
-        lambda verdict, _: verdict,
-        text=True,
-    ),
-]
-
-
-def sections(table: Table) -> dict[str, list[Column]]:
-    """Heading of each part of a leaderboard -> its columns; none for a task that is not known.
-
-    What no record of the table has, of a part or of a column that only some tasks fill, is left out.
-    """
-    return table.once("sections", lambda: _sections(table))
-
-
-def _sections(table: Table) -> dict[str, list[Column]]:
-    if not table.trains:
-        return {"Cost": _filled(table, [*WHO, *ENDS, *COST, SEEN, *HEAD])}
-    if table.metric is None:
-        return {}
-    first, *others = (score(m) for m in of_task(table.task))
-    accuracy = [*WHO, *ENDS, SEEDS, first, compared(table.metric), HOLM, RANK, *others]
-    found = {
-        "Accuracy": _filled(table, accuracy),
-        "Verdicts": [*WHO[1:], compared(table.metric), HOLM, *VERDICT, *COST[1:3], COST[5]],
-        "Cost": _filled(table, [*WHO, *COST, SEEN, *HEAD, *SPEED]),
-    }
-    if classes := class_ious(table.records):
-        found["Classes"] = [*WHO, *(score(m) for m in classes)]
-    return found
-
-
-def _filled(table: Table, columns: list[Column]) -> list[Column]:
-    """Without the columns that only some tasks or experiments fill, where no row of the table has them."""
-    return [c for c in columns if c.keys[0] not in SOMETIMES or any(c.of(r)[0] for r in table.rows)]
-
-
-SOMETIMES = (
-    "training_latency_ratio",
-    "peak_memory_training_bytes",
-    "params_head",
-    "macs_head",
-    "pixels_seen",
-    "test_boundary_f1_mean_percent",
-)
-
-
-def question(table: Table) -> str:
-    """What a leaderboard answers."""
-    if table.metric is None:
-        return f"What does each attention cost in {table.backbone} at {table.side or '?'}?"
-    return (
-        f"Which attention raises the test {table.metric.name} of {table.backbone} on {table.data}, "
-        "and at what cost?"
-    )
+PARAMS_HEAD = _cost("params_head", "parameters of the head (M) ↓", "cost", "params_head", scale=1e6, digits=3)
+MACS_HEAD = _cost("macs_head", "GMACs of the head ↓", "cost", "macs_head", scale=1e9)
+REMARKS = Column(("notes",), "", _notes)

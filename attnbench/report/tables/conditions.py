@@ -1,30 +1,24 @@
 """Under what conditions a table's numbers were measured, and where its cells differ in them."""
 
-from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from attnbench import tasks
+from attnbench.config.schema import Recipe
 from attnbench.records import Record
-from attnbench.report.load import VARIES, at, distinct, number
+from attnbench.report.load import VARIES, at, distinct, flatten, images, number
 from attnbench.report.tables.folds import FOLD
 from attnbench.report.tables.metrics import chance
 from attnbench.report.tables.table import Table
 
 OPEN = ("sites",)  # of task and backbone: where attention could stand; where it does, each row says
-OFF = ("", "0", "0.0", "False", "None", "[]", "[1.0]", "no", "none")  # values of what is not used
+OFF = ("", "0", "0.0", "False", "None", "[]", "[1.0]", "{}", "no", "none")  # values of what is not used
 SHORT = 10  # digits of a commit
-TOLD = (  # the settings of a recipe that its line tells, where they are on; the records have all
-    *(
-        "epochs",
-        "batch_size",
-        "optimizer.name",
-        "optimizer.lr",
-        "optimizer.momentum",
-        "optimizer.weight_decay",
-    ),
-    *("schedule.name", "schedule.warmup_epochs", "augment.crop", "augment.flip", "augment.cutout"),
-    *("augment.mixup", "augment.cutmix", "label_smoothing", "ema", "amp", "clip_norm"),
+ALWAYS = (  # of a recipe, whether or not it has its default
+    *("epochs", "batch_size", "optimizer.name", "optimizer.lr", "optimizer.momentum"),
+    *("optimizer.weight_decay", "schedule.name", "augment.crop", "augment.flip"),
 )
+SPLITS = ("train", "val", "test")
 
 
 def conditions(table: Table) -> list[tuple[str, str]]:
@@ -53,8 +47,8 @@ def differing(table: Table, others: list[Table]) -> str:
 
 def apart(table: Table, others: list[Table]) -> dict[str, Any]:
     """This table's values of the settings in which the others have different ones, by dotted name."""
-    mine = dict(_flat(_config(table)))
-    theirs = [dict(_flat(_config(other))) for other in others]
+    mine = dict(flatten(_config(table)))
+    theirs = [dict(flatten(_config(other))) for other in others]
     keys = sorted({key for config in (mine, *theirs) for key in config})
     return {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
 
@@ -68,31 +62,39 @@ def _config(table: Table) -> dict[str, Any]:
     return parts
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _task(records: list[Record]) -> str:
     """The task's options that are on."""
     card = tasks.cards().get(records[0]["cell"]["task"]) if records else None
-    found = {key: _setting(records, "task", "options", key) for key in (card.stated if card else ())}
-    settings = [f"{key}={value}" for key, value in found.items() if value not in OFF]
+    on = _options(records, "task")
+    settings = [text for text in on if card is None or text.partition("=")[0] in card.stated]
     return ", ".join([*distinct(records, "cell", "task"), *settings]) if settings else ""
+
+
+def _options(records: list[Record], part: str, key: str = "options") -> list[str]:
+    """`option=value` of those options of a part of the settings that are on."""
+    names = dict.fromkeys(name for r in records for name in at(r, "config", part, key) or {})
+    found = {name: _setting(records, part, key, name) for name in names if name != FOLD[-1]}
+    return [f"{name}={value}" for name, value in found.items() if value not in OFF]
 
 
 def _data(records: list[Record]) -> str:
     if not (name := distinct(records, "cell", "data")):
         return ""
-    sizes = [f"{split} {n}" for split in ("train", "val", "test") if (n := _setting(records, "data", split))]
     folds = next((f for r in records if isinstance(f := at(r, *FOLD), list)), [])
     mean = [f"mean over folds {' '.join(map(str, folds))}"] if folds else []
-    parts = [*name, *_shape(records), *sizes, *mean]
+    parts = [*name, *_shape(records), *_sizes(records), *_options(records, "data"), *mean]
     checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
     return ", ".join([*parts, checksum] if checksum else parts)
+
+
+def _sizes(records: list[Record]) -> list[str]:
+    """How many images train, choose and test: as counted, else as the settings limit them."""
+    found = {split: sorted({n for r in records if (n := images(r, split)) is not None}) for split in SPLITS}
+    return [
+        f"{split} {_one_or_mixed('', [f'{n:,.0f}' for n in sizes])}"
+        for split, sizes in found.items()
+        if sizes
+    ]
 
 
 def _floor(records: list[Record]) -> str:
@@ -113,6 +115,7 @@ def _shape(records: list[Record]) -> list[str]:
 
 def _backbone(records: list[Record]) -> str:
     parts = distinct(records, "cell", "backbone")
+    parts += _options(records, "backbone", "args")
     if stem := _setting(records, "backbone", "stem"):
         parts.append(f"stem {stem}")
     if _setting(records, "backbone", "pretrained") == "True":
@@ -123,11 +126,15 @@ def _backbone(records: list[Record]) -> str:
 
 
 def _recipe(records: list[Record]) -> str:
-    """The recipe's name, then its main settings as the command line would take them."""
+    """The recipe's name, then every setting that differs from its default, as the command line takes it."""
     names = distinct(records, "cell", "recipe")
     kinds = _unlike(records, "config", "recipe")
-    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in TOLD}
-    settings = [f"{key}={value}" for key, value in found.items() if value not in OFF]
+    usual = dict(flatten(asdict(Recipe())))
+    keys = dict.fromkeys(key for r in kinds for key, _ in flatten(at(r, "config", "recipe") or {}))
+    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys if key != "name"}
+    stated = [k for k, v in found.items() if v and (k in ALWAYS or k not in usual or v != str(usual[k]))]
+    order = [*usual, *found]  # that of the schema
+    settings = [f"{key}={found[key]}" for key in sorted(stated, key=order.index)]
     return ": ".join([*names, ", ".join(settings)]) if names and settings else ", ".join(names)
 
 

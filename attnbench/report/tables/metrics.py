@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from attnbench import tasks
 from attnbench.records import Record
-from attnbench.report.load import at
+from attnbench.report.load import at, number
 from attnbench.tasks import Card, Metric
 
 
@@ -26,6 +26,17 @@ def chance(task: str) -> Metric | None:
     if card is None or card.chance in ("", "classes", "zero"):
         return None
     return replace(card.metrics[0], key=card.chance)
+
+
+def at_chance(record: Record) -> float | None:
+    """What a network that learned nothing scores in its task's headline; None where that is not known."""
+    card = tasks.cards().get(record["cell"]["task"])
+    if card is None or not card.chance:
+        return None
+    if card.chance == "classes":
+        classes = number(record, "config", "data", "classes")
+        return 100 / classes if classes else None
+    return 0.0 if card.chance == "zero" else number(record, "metrics", "test", card.chance)
 
 
 def every() -> list[Metric]:

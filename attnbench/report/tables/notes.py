@@ -1,9 +1,11 @@
-"""What a reader must know beside the numbers: failures, missing twins, replaced records."""
+"""What a reader must know beside the numbers: failures, missing controls, replaced records."""
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from attnbench.report.load import at, distinct
+from attnbench.report.load import at, distinct, number
 from attnbench.report.tables.table import CONTROL, Row, Table
 
 
@@ -12,31 +14,58 @@ def of_table(table: Table) -> list[str]:
     lines = []
     if not any(row.attn == CONTROL for row in table.rows):
         lines.append("There is no control here: run the same cells with `attn=none` to see differences.")
-    if table.freedom:
-        lines.append(
-            f"Intervals: t with {table.freedom:.1f} degrees of freedom on a standard deviation of "
-            f"{table.deviation:.2f} points for one paired difference, pooled over the rows."
-        )
+    if variances := _variances(table):
+        lines.append(variances)
     metric = table.metric.key if table.metric else None
     return lines + [f"`{row.name}`: {note}." for row in table.rows for note in of_row(row, metric)]
 
 
+def _variances(table: Table) -> str:
+    """How the rows' variances were judged; empty where there is none."""
+    prior = table.prior
+    if prior is None or not any(row.effect and row.effect.low is not None for row in table.rows):
+        return ""
+    df, sd = float(prior.df), math.sqrt(float(prior.variance))
+    what = "Intervals: each row's own variance, or where it is smaller"
+    if df == 0:
+        return "Intervals: t on the row's own paired differences."
+    if math.isinf(df):
+        return f"{what}, that of all rows (standard deviation of a paired difference {sd:.2f} pp)."
+    return (
+        f"{what}, moderated toward that of all rows (standard deviation {sd:.2f} pp, "
+        f"{df:.1f} degrees of freedom)."
+    )
+
+
 def of_row(row: Row, metric: str | None) -> list[str]:
     """What happened to its cells, and which of them its numbers stand for."""
-    said: dict[str, list[int]] = defaultdict(list)
+    by_note: dict[str, list[int]] = defaultdict(list)
     for record in row.records:
         for note in _of_record(record):
-            said[note].append(record["cell"]["seed"])
+            by_note[note].append(record["cell"]["seed"])
     for seed, older in row.replaced.items():
-        said[f"the newest of {older + 1} records"].append(seed)
+        by_note[f"the newest of {older + 1} records"].append(seed)
     if metric and row.control:
         alone = sorted(row.score(metric).keys() - row.control.score(metric).keys())
-        said["no control with that seed, so no difference"] = alone
-    every = [r["cell"]["seed"] for r in row.records]
-    lines = [f"{_named(seeds, every)}: {what}" for what, seeds in said.items() if seeds]
+        by_note["no control with that seed, so no difference"] = alone
+        by_note[UNLIKE] = row.unlike
+    by_note["collapsed: the score is nearer to chance than to the row's median"] = row.collapsed
+    lines = [f"{_named(seeds, row.seeds)}: {what}" for what, seeds in by_note.items() if seeds]
     if len(distinct(row.records, "digest")) > 1:
         lines.append("its seeds ran different versions of the mechanism's code")
-    return lines
+    return lines + _stated(row.records)
+
+
+UNLIKE = "trained in other micro-batches than the control, which batch norm sees, so no difference"
+
+
+def _stated(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What its paper states for its own parameters, beside the recipe that all rows share."""
+    found = next((s for r in records if isinstance(s := at(r, "provenance", "stated"), list) and s), [])
+    if found:
+        return [f"as its paper states: {', '.join(map(str, found))}"]
+    spared = next((n for r in records if (n := number(r, "cost", "params_no_decay"))), None)
+    return [f"as its paper states: {spared:,.0f} parameters without weight decay"] if spared else []
 
 
 def status(row: Row) -> str:
@@ -47,19 +76,21 @@ def status(row: Row) -> str:
 
 
 def _of_record(record: dict[str, Any]) -> list[str]:
-    said = []
+    found = []
     if record["status"] != "done":
         reason = str(record.get("reason") or "no reason was recorded").rstrip(".")
-        said.append(f"{record['status'].replace('_', ' ')}: {reason}")
+        found.append(f"{record['status'].replace('_', ' ')}: {reason}")
     if uncounted := at(record, "cost", "uncounted"):
         names = uncounted if isinstance(uncounted, list) else [uncounted]
-        said.append(f"its counts leave out {', '.join(map(str, names))}, for which there is no rule")
+        found.append(f"its counts leave out {', '.join(map(str, names))}, for which there is no rule")
     for figure, why in (at(record, "cost", "unmeasured") or {}).items():
-        said.append(f"{figure} could not be measured: {why}")
-    return said
+        found.append(f"{figure} could not be measured: {why}")
+    if part := number(record, "provenance", "micro_batch"):
+        found.append(f"trained in micro-batches of {part:.0f}")
+    return found
 
 
-def _named(seeds: list[int], every: list[int]) -> str:
-    if len(every) > 1 and seeds == every:
+def _named(seeds: Sequence[int], every: Sequence[int]) -> str:
+    if len(every) > 1 and list(seeds) == list(every):
         return "all seeds"
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -1,6 +1,5 @@
 """From records to leaderboards: a table a fingerprint, a row an (attn, site), a pair a seed."""
 
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
@@ -8,32 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from attnbench.mechanisms import CATEGORIES
 from attnbench.records import Record
-from attnbench.report.load import at, number, started
-from attnbench.report.statistics.paired import effects, paired, probability, ranks, seeds_needed
+from attnbench.report.load import at, images, micro_batch, number, started
+from attnbench.report.statistics.variance import Prior
+from attnbench.report.tables.effects import Effect, Rank, compare
 from attnbench.report.tables.folds import averaged
-from attnbench.report.tables.metrics import Metric, costs_alone, headline
+from attnbench.report.tables.metrics import at_chance, costs_alone, headline
+from attnbench.tasks import Metric
 
 CONTROL = "none"
-DECIDED = 0.2  # points: the difference that a verdict says how many more seeds would decide
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A row's difference to the control; None where its seeds do not suffice."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    pairs: int
-    rank: int | None  # among the rows with five pairs or more
-    probability: float | None  # that one more seed's difference is above 0
-    needed: int | None  # pairs that would decide a difference of `DECIDED` points
 
 
 class Remembering:
@@ -62,10 +45,18 @@ class Row(Remembering):
     replaced: dict[int, int] = field(default_factory=dict)  # seed -> older records that it stands for
     control: "Row | None" = None  # the table's row without attention; None for that row itself
     effect: Effect | None = None
+    trained: Effect | None = None  # without the seeds that collapsed; None where none did
+    rank: Rank | None = None
+    difference: float = 0.2  # points that matter
 
     @property
     def name(self) -> str:
         return f"{self.attn} at {self.site}" if self.site else self.attn
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """All seeds that it has a record of."""
+        return [r["cell"]["seed"] for r in self.records]
 
     @property
     def done(self) -> list[Record]:
@@ -83,6 +74,27 @@ class Row(Remembering):
     def _score(self, metric: str) -> dict[int, float]:
         found = {r["cell"]["seed"]: number(r, "metrics", "test", metric) for r in self.done}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    @cached_property
+    def collapsed(self) -> list[int]:
+        """The seeds that were completed with a score nearer to chance than to the row's median."""
+        metric = headline(self.records[0]["cell"]["task"])
+        scores = self.score(metric.key) if metric else {}
+        middle = statistics.median(scores.values()) if scores else 0.0
+        floors = {r["cell"]["seed"]: at_chance(r) for r in self.done}
+        return [s for s, v in scores.items() if (c := floors[s]) is not None and abs(v - c) < abs(v - middle)]
+
+    @cached_property
+    def unlike(self) -> list[int]:
+        """The seeds that trained in other micro-batches than the control did, where batch norm sees them."""
+        theirs = {r["cell"]["seed"]: micro_batch(r) for r in self.control.done} if self.control else {}
+        mine = {r["cell"]["seed"]: micro_batch(r) for r in self.done}
+        return [seed for seed, size in mine.items() if seed in theirs and size != theirs[seed]]
+
+    @property
+    def diverged(self) -> list[int]:
+        """The seeds whose training diverged."""
+        return [r["cell"]["seed"] for r in self.records if r["status"] == "diverged"]
 
     def typical(self, *path: str) -> Record | None:
         """The record whose number at that path is the (lower) median; None where none has one."""
@@ -116,8 +128,8 @@ class Table(Remembering):
     recipe: str
     rows: list[Row]
     trains: bool = True  # false: costs alone
-    deviation: float | None = None  # pooled, of one paired difference, in the metric's unit
-    freedom: float | None = None
+    difference: float = 0.2  # points that matter, for verdicts
+    prior: Prior | None = None  # of the variance of one paired difference
 
     @property
     def records(self) -> list[Record]:
@@ -132,6 +144,23 @@ class Table(Remembering):
     def control(self) -> Row | None:
         """The row without attention."""
         return next((row for row in self.rows if row.attn == CONTROL), None)
+
+    @cached_property
+    def images(self) -> int | None:
+        """How many inputs its scores are shares of; None where they are not shares or it is not known."""
+        if self.metric is None or not self.metric.share:
+            return None
+        return next((int(n) for r in self.records if (n := images(r, "test"))), None)
+
+    @property
+    def resolution(self) -> float:
+        """The least difference of two scores that its test split can show, in points."""
+        return 100 / self.images if self.images else 0.0
+
+    @property
+    def floor(self) -> float:
+        """The variance of a paired difference that rounding to whole images alone has."""
+        return self.resolution**2 / 6
 
     @property
     def side(self) -> str:
@@ -157,16 +186,19 @@ class Table(Remembering):
         return " · ".join(self.about)
 
 
-def tables(found: Iterable[Record]) -> list[Table]:
-    """All leaderboards, sorted by what they are about; a cell's folds are averaged first."""
+def tables(found: Iterable[Record], difference: float | None = None) -> list[Table]:
+    """All leaderboards, sorted by what they are about; a cell's folds are averaged first.
+
+    `difference` is the one that matters, in points; by default it is each metric's own.
+    """
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in averaged(found):
         groups[record["table"]].append(record)
-    made = [_table(fingerprint, group) for fingerprint, group in groups.items()]
+    made = [_table(fingerprint, group, difference) for fingerprint, group in groups.items()]
     return sorted(made, key=lambda t: (t.about, t.fingerprint))
 
 
-def _table(fingerprint: str, group: list[Record]) -> Table:
+def _table(fingerprint: str, group: list[Record], difference: float | None) -> Table:
     """The rows of one fingerprint, control first, then the survey's order of categories."""
     by_row: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in group:
@@ -178,8 +210,11 @@ def _table(fingerprint: str, group: list[Record]) -> Table:
     table = Table(fingerprint, task, data, backbone, recipe, rows, trains=not costs_alone(group[0]))
     for row in rows:
         row.control = None if row is table.control else table.control
+    if table.metric:
+        table.difference = max(difference or table.metric.difference, table.resolution)
     if table.control and table.metric:
-        _compare(table, table.control, table.metric.key)
+        others = [row for row in rows if row is not table.control]
+        table.prior = compare(others, table.control, table.metric.key, table.floor, table.difference)
     return table
 
 
@@ -191,29 +226,6 @@ def _row(attn: str, site: str, found: list[Record]) -> Row:
     cell = max(kept, key=_age)["cell"]
     replaced = {seed: n - 1 for seed, n in sorted(count.items()) if n > 1}
     return Row(attn, cell["mechanism"], cell["category"], site, kept, replaced)
-
-
-def _compare(table: Table, control: Row, metric: str) -> None:
-    """Give each row but the control its paired difference; the table gets what they were judged by."""
-    rows = [row for row in table.rows if row is not control]
-    scores = [row.score(metric) for row in rows]
-    seeds = sorted({seed for s in (*scores, control.score(metric)) for seed in s})
-    matrix = np.array([[s.get(seed, math.nan) for seed in seeds] for s in scores]).reshape(
-        len(rows), len(seeds)
-    )
-    twin = np.array([control.score(metric).get(seed, math.nan) for seed in seeds])
-    found = effects(paired(matrix, twin))
-    places = ranks(found.mean, found.pairs)
-    ahead = probability(found)
-    needed = seeds_needed(found, DECIDED)
-    for i, row in enumerate(rows):
-        mean, low, high, p, p_holm, above = (
-            None if math.isnan(column[i]) else float(column[i])
-            for column in (found.mean, found.low, found.high, found.p, found.p_holm, ahead)
-        )
-        row.effect = Effect(mean, low, high, p, p_holm, int(found.pairs[i]), places[i], above, needed)
-    if found.freedom:
-        table.deviation, table.freedom = found.deviation, found.freedom
 
 
 def _age(record: Record) -> tuple:

@@ -1,5 +1,7 @@
 """Some cells for one job of a cluster, and how they run there: in workers beside the job's own process."""
 
+import io
+import os
 import signal
 import sys
 import time
@@ -38,6 +40,8 @@ class Chunk:
 
     def run(self) -> None:
         """Run the cells; a termination saves those that run and ends."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # of a letter that a node's locale does not know
         stop = Stop()
         cells = [Cell(Config.restore(config)) for config in self.configs]
         launch = Launch(**self.launch)
@@ -71,6 +75,6 @@ def _anywhere(config: Config) -> Config:
     """The configuration with absolute paths: a job may start in another folder."""
     data = config.data
     if data.root is not None:
-        data = replace(data, root=str(Path(data.root).expanduser().absolute()))
+        data = replace(data, root=str(Path(os.path.expanduser(data.root)).absolute()))
     results, runs = (str(Path(folder).absolute()) for folder in (config.results, config.runs))
     return replace(config, data=data, results=results, runs=runs)

@@ -42,6 +42,7 @@ def _environment(index: int, threads: int, processes: int, devices: list[str]) -
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the cells' logs
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # torchrun's restarts hang without
     }
     if devices:

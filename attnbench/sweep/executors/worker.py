@@ -50,7 +50,7 @@ def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None =
         end = "refused", str(error)
     except Exception as error:  # not of the cell, which would have a record of it
         beat.log(traceback.format_exc())
-        end = "unrecorded", f"its record cannot be written: {type(error).__name__}: {error}"
+        end = "unrecorded", f"{type(error).__name__}: {error}"
     else:
         end = "ended", record["reason"] or ""
         if not beat.begun:  # it was recorded elsewhere

@@ -162,7 +162,8 @@ class Board:
             return 2
         if undone := [cell for cell in self.plan.todo if cell.key not in self.ended]:
             names = "; ".join(map(str, undone[:NAMED])) + ("; ..." if len(undone) > NAMED else "")
-            line = f"{many(len(undone))} not done: {names}; the same command runs them again"
+            again = f"the same command runs {'them' if len(undone) > 1 else 'it'} again"
+            line = f"{many(len(undone))} not done: {names}; {again}"
             self.console.print(line, markup=False, highlight=False)
         return 1 if self.failed or undone else 0
 

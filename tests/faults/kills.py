@@ -1,11 +1,9 @@
 """Kills a sweep's processes at random moments, and starts it again, until it is done."""
 
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,40 +11,7 @@ from pathlib import Path
 from attnbench import records
 from attnbench.sweep.plan import AGAIN
 from attnbench.sweep.progress.heartbeat import read
-
-CELLS = [
-    "data.size=16",
-    "data.train=96",
-    "data.val=32",
-    "data.test=32",
-    "recipe.batch_size=32",
-    "recipe.epochs=12",
-    "recipe.evaluate_every=4",
-    "cost.latency=false",
-    "cost.memory=false",
-    "cost.counters=false",
-    "hardware.device=cpu",
-    "hardware.threads=1",
-    "hardware.checkpoint_s=0.05",
-    "launch=processes",
-    "launch.retry=true",
-]
-
-
-def command(folder: Path, *words: str) -> list[str]:
-    folders = [f"results={folder}", f"runs={folder / 'runs'}"]
-    return [sys.executable, "-m", "attnbench", "-m", *CELLS, *words, *folders]
-
-
-def numbers(folder: Path) -> dict[str, str]:
-    """Each record as text, without times and provenance."""
-    found = {}
-    for record in records.read(folder)[0]:
-        curve = [{k: v for k, v in row.items() if k != "images_per_s"} for row in record["curve"]]
-        kept = {k: v for k, v in record.items() if k != "provenance"}
-        kept["config"] = {k: v for k, v in record["config"].items() if k != "launch"}
-        found[record["key"]] = json.dumps({**kept, "curve": curve}, sort_keys=True)
-    return found
+from tests.faults import command
 
 
 def workers(driver: int) -> list[int]:
@@ -55,10 +20,10 @@ def workers(driver: int) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (process / "cmdline").read_text()
+            words = (process / "cmdline").read_text()
         except (OSError, ValueError, IndexError):
             continue
-        if parent == driver and "attnbench.sweep.executors.worker" in command:
+        if parent == driver and "attnbench.sweep.executors.worker" in words:
             found.append(int(process.name))
     return found
 
@@ -133,22 +98,3 @@ def torment(folder: Path, words: list[str], kills: int, seed: int) -> tuple[Coun
         last = one.start().wait()
     one.look()
     return one.kills, last
-
-
-def main() -> None:
-    """Torment a sweep at length, outside pytest: FOLDER KILLS SEED CELL-ARGUMENTS."""
-    folder, kills, seed, *words = sys.argv[1:]
-    calm, wild = Path(folder) / "calm", Path(folder) / "wild"
-    wild.mkdir(parents=True)
-    if subprocess.run(command(calm, *words), stdout=subprocess.DEVNULL).returncode:
-        sys.exit("the undisturbed sweep failed")
-    started = time.monotonic()
-    done, status = torment(wild, words, int(kills), int(seed))
-    expected, found = numbers(calm), numbers(wild)
-    same = sum(expected[key] == found.get(key) for key in expected)
-    print(f"{sum(done.values())} kills {dict(done)} in {time.monotonic() - started:.0f} s, status {status}")
-    print(f"{len(expected)} cells undisturbed, {len(found)} tormented, {same} the same")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,21 @@
+"""Which rows cannot be told from another one by the seeds that both have."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attnbench.report.statistics.paired import effects
+from attnbench.report.tables.table import Row, Table
+
+
+def rivals(row: Row, others: Sequence[Row], table: Table) -> list[Row]:
+    """Those of the others that are not shown to differ from the row, Holm's correction over all of them."""
+    rest = [other for other in others if other is not row and other.effect and other.effect.pairs]
+    if not rest or table.metric is None:
+        return []
+    mine = row.score(table.metric.key)
+    seeds = sorted(mine)
+    scores = [other.score(table.metric.key) for other in rest]
+    matrix = np.array([[mine[s] - found.get(s, np.nan) for s in seeds] for found in scores], float)
+    found = effects(matrix.reshape(len(rest), len(seeds)), table.floor)
+    return [other for other, p in zip(rest, found.p_holm) if not p < 0.05]
