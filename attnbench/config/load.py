@@ -89,6 +89,8 @@ def _check_options(words: tuple[str, ...], shared: _Shared, places: tuple[Path, 
         given, known = (compose.plain(OmegaConf.select(x, section)) for x in (shared.composed, defaults))
         changed = {k: v for k, v in given.items() if k not in known or v != known[k]}
         part = shared.composed[group]
+        if not changed:
+            continue
         options.check_section(changed, known, section, f"{whose} {part.name}", part.get("source"))
 
 

@@ -51,7 +51,7 @@ def builder(source: str) -> Mapping[str, Argument]:
         raise unknown("source of a backbone (backbone.source)", source, [*sources(), "timm"])
     module = ast.parse(path.read_text(encoding="utf-8"))
     build = next(n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "build")
-    return dict(list(signature.read(build, module).items())[2:])
+    return dict(list(signature.read(build, module, literal=False).items())[2:])
 
 
 @cache

@@ -200,11 +200,12 @@ def read(path: Path) -> Entry:
 def _columns(card: ast.Call, path: Path) -> dict[str, Any]:
     """The card's columns; raises `UserError` where one is missing or cannot be read."""
     columns = {k.arg: _value(k.value) for k in card.keywords if k.arg}
+    texts = {k.arg: ast.unparse(k.value) for k in card.keywords}
     where = f"{path}, line {card.lineno}: the card"
     if missing := [name for name in COLUMNS if name not in columns]:
         raise UserError(f"{where} has no {', '.join(missing)}")
     for name, kinds in COLUMNS.items():
-        if kinds and not isinstance(columns[name], kinds):
+        if kinds and (not isinstance(columns[name], kinds) or columns[name] == texts[name]):
             raise UserError(f"{where}'s {name} is not a literal that the command line can read")
     return columns
 

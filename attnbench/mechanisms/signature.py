@@ -84,17 +84,26 @@ def of_default(name: str, default: Any) -> Argument:
     )
 
 
-def read(function: ast.FunctionDef, module: ast.Module) -> dict[str, Argument]:
-    """The arguments of a function by name; raises `ValueError` at a default that is not a literal."""
+def read(function: ast.FunctionDef, module: ast.Module, literal: bool = True) -> dict[str, Argument]:
+    """The arguments of a function by name; raises `ValueError` at a default that is not `literal`, if asked."""
     aliases = dict(_aliases(module))
     given = function.args
     defaults = [None] * (len(given.args) - len(given.defaults)) + [*given.defaults]
     pairs = [*zip(given.args, defaults), *zip(given.kwonlyargs, given.kw_defaults)]
     found = {}
     for argument, default in pairs:
-        value = REQUIRED if default is None else ast.literal_eval(default)
+        value = REQUIRED if default is None else _default(default, literal)
         found[argument.arg] = _argument(argument, value, aliases)
     return found
+
+
+def _default(node: ast.expr, literal: bool) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        if literal:
+            raise
+        return REQUIRED
 
 
 def _aliases(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
