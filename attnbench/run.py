@@ -19,7 +19,7 @@ from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.records import Busy, locked
-from attnbench.training import distributed, micro_batch
+from attnbench.training import distributed, micro_batch, weights
 from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
@@ -188,6 +188,8 @@ def _measure(
     measured.took("test")
     test = final(row, "test", config.recipe.precision)
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
+    if config.keep and group.first:
+        weights.keep(training.evaluated, folder / records.WEIGHTS, cell.key)
 
 
 _last: dict[str, Dataset] = {}  # the set that the cell before used: many cells share one

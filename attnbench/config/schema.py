@@ -123,6 +123,8 @@ class Data:
     frames: int | None = number(None, "[1, 4096]", neutral=None)
     joints: int | None = number(None, "[1, 4096]", neutral=None)
     length: int | None = number(None, "[1, 4096]", neutral=None)
+    # Names of the frame files of videos, such as img_*.jpg; null: all images, which must be of one kind.
+    pattern: str | None = field(default=None, metadata={"neutral": None})
     split_seed: int = number(0, SEEDS)  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5], metadata=within("[-10_000, 10_000]"))
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25], metadata=within("(0, 10_000]"))
@@ -312,6 +314,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = place("results")  # folder of the records and tables
     runs: str = place("runs")  # folder of checkpoints and logs
+    keep: bool = False  # keep the weights of a trained cell, in runs/KEY/weights.safetensors
     request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property
