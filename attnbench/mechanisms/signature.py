@@ -85,7 +85,7 @@ def of_default(name: str, default: Any) -> Argument:
 
 
 def read(function: ast.FunctionDef, module: ast.Module, literal: bool = True) -> dict[str, Argument]:
-    """The arguments of a function by name; raises `ValueError` at a default that must be `literal` and is not."""
+    """The arguments of a function by name; raises `ValueError` at a default that is not `literal`."""
     aliases = dict(_aliases(module))
     given = function.args
     defaults = [None] * (len(given.args) - len(given.defaults)) + [*given.defaults]
