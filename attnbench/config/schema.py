@@ -53,14 +53,16 @@ class Site:
     instead: list[str] = field(default_factory=list)
     # Where a mechanism's own head stands (`Mechanism.head`), instead of these; those without one go as above.
     head: list[str] = field(default_factory=list, metadata={"neutral": []})
+    # Norms and activations behind what is replaced, for what has its own: identities take their place.
+    absorbs: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = number(0, "[0, 1000]")  # leading tokens that are no positions (a class token); BNC only
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        every = (self.after, self.before, self.instead, self.head)
-        after, before, instead, head = ([prefix + p for p in patterns] for patterns in every)
-        return replace(self, after=after, before=before, instead=instead, head=head)
+        names = ("after", "before", "instead", "head", "absorbs")
+        inner: dict[str, Any] = {name: [prefix + p for p in getattr(self, name)] for name in names}
+        return replace(self, **inner)
 
 
 @dataclass
@@ -128,6 +130,8 @@ class Data:
     split_seed: int = number(0, SEEDS)  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5], metadata=within("[-10_000, 10_000]"))
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25], metadata=within("(0, 10_000]"))
+    # Best test accuracy, %, of whatever sees too little of an input at a time to solve it; null: not known
+    bound: float | None = number(None, "[0, 100]", neutral=Anything())
     options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
 
     @property
