@@ -119,6 +119,7 @@ def _one(words: list[str], flags: list[str]) -> int:
 
     from attnbench import records
     from attnbench.cli.show import record_lines
+    from attnbench.config.rules import stem_note
     from attnbench.sweep import sweep
     from attnbench.sweep.experiment import cell as make
     from attnbench.sweep.plan import due
@@ -131,6 +132,8 @@ def _one(words: list[str], flags: list[str]) -> int:
         return sweep([cell], replace(cell.config.launch, retry=True), console, dry=True)
     _data_is_there([cell])
     console.print(f"{cell}  [{cell.key}]", markup=False)
+    if note := stem_note(cell.config):
+        console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is None or due(cell, found, retry=True):
         from attnbench.sweep.progress.single import run_shown

@@ -122,9 +122,17 @@ def _backbone(records: list[Record]) -> str:
         parts.append(f"stem {stem}")
     if _setting(records, "backbone", "pretrained") == "True":
         parts.append("pretrained")
-    if own := _setting(records, "backbone", "contains"):
+    if own := _setting(records, "backbone", "contains") or _own_attention(records):
         parts.append(f"contains {own} of its own, in the control too")
+    if _setting(records, "backbone", "last_norm") == "one":
+        parts.append("the last norm of each block starts at 1, in the control too")
     return ", ".join(parts)
+
+
+def _own_attention(records: list[Record]) -> str:
+    """What was recognized in the control, where the backbone's settings name none."""
+    controls = (r for r in records if r["cell"]["mechanism"] == "none")
+    return next((" and ".join(own) for r in controls if (own := at(r, "cost", "own_attention"))), "")
 
 
 def _recipe(records: list[Record]) -> str:
