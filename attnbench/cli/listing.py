@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from attnbench import mechanisms
-from attnbench.config import files
-from attnbench.config.schema import file, names
+from attnbench.config import compose, files
+from attnbench.config.files import names
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import experiment
 
@@ -36,6 +36,8 @@ def _mechanisms(name: str | None) -> Iterator[str]:
             yield f"  {category}"
         sites = " ".join(entry.sites)
         yield f"    {entry.name:<{width}}  {entry.card['venue']:<16} {sites:<10} {entry.summary}"
+    for broken, reason in mechanisms.broken().items():
+        yield f"  broken: {broken}: {reason}"
 
 
 def _card(entry: mechanisms.Entry) -> Iterator[str]:
@@ -51,7 +53,7 @@ def _backbones(name: str | None) -> Iterator[str]:
         raise unknown("backbone", name, known)
     width = max(map(len, known))
     for backbone in [name] if name else known:
-        content = files.read("backbone", backbone)
+        content = compose.read("backbone", backbone)
         own = f"  (contains {content['contains']})" if content.get("contains") else ""
         yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
         if name:
@@ -65,9 +67,9 @@ def _files(group: str) -> Callable[[str | None], Iterator[str]]:
             raise unknown(group, name, known)
         width = max(map(len, known))
         for each in [name] if name else known:
-            yield f"  {each:<{width}}  {_comment(file(group, each))}".rstrip()
+            yield f"  {each:<{width}}  {_comment(files.find(group, each))}".rstrip()
             if name:
-                text = yaml.safe_dump(files.read(group, each), sort_keys=False)
+                text = yaml.safe_dump(compose.read(group, each), sort_keys=False)
                 yield from (f"    {line}" for line in text.splitlines())
 
     return listed

@@ -8,7 +8,7 @@ import pytest
 
 from attnbench import records
 from attnbench.cli.main import main
-from attnbench.config.schema import names
+from attnbench.config.files import names
 from attnbench.sweep.experiment import cell
 
 REFUSED = [

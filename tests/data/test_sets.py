@@ -13,7 +13,8 @@ import torch
 from torchvision import datasets
 
 from attnbench.config import load as compose
-from attnbench.config.schema import Data, names
+from attnbench.config.files import names
+from attnbench.config.schema import Data
 from attnbench.data import load, present
 from attnbench.data.pipeline.order import generator
 from attnbench.data.scenes import digits

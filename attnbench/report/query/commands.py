@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from attnbench.cell import Cell
+from attnbench.config.files import folder
 from attnbench.config.rules import check_shared
-from attnbench.config.schema import Config, Origin, choices, folder
+from attnbench.config.schema import Config, Origin, choices
 from attnbench.errors import UserError
 from attnbench.records import Record
 from attnbench.report.load import at

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attnbench import mechanisms
-from attnbench.config.schema import GROUPS, names
+from attnbench.config.files import names
+from attnbench.config.schema import GROUPS
 from attnbench.errors import UserError, unknown
 from attnbench.report.load import TASKS_BEFORE, load
 from attnbench.report.tables.table import CONTROL, Row, Table, tables
