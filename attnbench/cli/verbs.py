@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def run(asked: "Asked") -> int:
     """Run one cell, or print its record; with -m all combinations of the words' lists."""
-    if experiment := next((word for word in asked.words if word.startswith("experiment=")), None):
-        raise UserError(f"{experiment}: an experiment is run by attnbench sweep {experiment}")
+    if named := next((word for word in asked.words if word.startswith("experiment=")), None):
+        raise UserError(f"{named}: an experiment is run by attnbench sweep {named}")
     if asked.several:
         from attnbench.sweep import experiment
 

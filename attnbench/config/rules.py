@@ -76,10 +76,10 @@ def _check_backbone(config: Config) -> None:
     if backbone.source not in (known := (*options.sources(), "timm")):
         raise unknown("source of a backbone (backbone.source)", backbone.source, known)
     if backbone.takes != needs:
-        known = (name for name in names("backbone") if _takes(name) == needs)
+        fit = (name for name in names("backbone") if _takes(name) == needs)
         raise UserError(
             f"task={config.task.name} hands over {needs}, and backbone={backbone.name} takes "
-            f"{backbone.takes}: choose another, such as backbone={next(known, 'NAME')}"
+            f"{backbone.takes}: choose another, such as backbone={next(fit, 'NAME')}"
         )
 
 
