@@ -26,7 +26,9 @@ def lines(kind: str | None = None, name: str | None = None, *rest: str) -> Itera
     for wanted in [kind] if kind else KINDS:
         if kind is None:
             yield f"\n{wanted}"
-        yield from KINDS[wanted](name)
+        # Sites take composing each backbone's file: printed where backbones alone are asked for.
+        listed = _files("backbone") if kind is None and wanted == "backbones" else KINDS[wanted]
+        yield from listed(name)
 
 
 def _mechanisms(name: str | None) -> Iterator[str]:
@@ -77,8 +79,8 @@ def _backbones(name: str | None) -> Iterator[str]:
     if name is not None and name not in known:
         raise unknown("backbone", name, known)
     width = max(map(len, known))
-    for backbone in [name] if name else known:
-        content = compose.read("backbone", backbone)
+    chosen = {name: compose.read("backbone", name)} if name else compose.read_all("backbone")
+    for backbone, content in chosen.items():
         own = f"  (contains {content['contains']})" if content.get("contains") else ""
         yield f"  {backbone:<{width}}  {' '.join(content.get('sites', {}))}{own}"
         if name:

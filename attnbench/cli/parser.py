@@ -182,6 +182,11 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{self.prog.split()[-1]}: {message}")
 
 
+def _usage(verb: Verb) -> str:
+    words = verb.usage if verb.name == "run" else f"{verb.name} {verb.usage}"
+    return f"attnbench {words}" + "".join(f" [{option.flags[0]}]" for option in verb.options)
+
+
 def parser(verb: Verb) -> argparse.ArgumentParser:
     """A verb's parser, with its help."""
     lines = [
@@ -190,8 +195,7 @@ def parser(verb: Verb) -> argparse.ArgumentParser:
     ]
     made = _Parser(
         prog=f"attnbench {verb.name}",
-        usage=f"attnbench {verb.usage if verb.name == 'run' else f'{verb.name} {verb.usage}'}"
-        + "".join(f" [{option.flags[0]}]" for option in verb.options),
+        usage=_usage(verb).replace("%", "%%"),
         description=f"{verb.summary[0].upper()}{verb.summary[1:]}.",
         epilog="examples:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,

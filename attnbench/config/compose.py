@@ -82,7 +82,8 @@ def read(group: str, name: str) -> dict[str, Any]:
     """What a file of a group says, with the shared parts that it builds on and the recipe that it chooses."""
     files.check(group, name)
     if group != "task" and files.is_ours(group, name):
-        return plain(_read_alone(group, name))
+        with _hydra():
+            return _read_alone(group, name)
     whole = composed([f"{group}={name}"], files.added())
     recipe = {"recipe": whole.recipe.name} if group == "task" else {}
     return {**plain(whole[group]), **recipe}
@@ -90,13 +91,20 @@ def read(group: str, name: str) -> dict[str, Any]:
 
 def plain(node: Any) -> dict[str, Any]:
     """A section as a dictionary."""
-    return cast(dict[str, Any], OmegaConf.to_container(node))
+    return cast(dict[str, Any], OmegaConf.to_container(node, enum_to_str=True))
 
 
-def _read_alone(group: str, name: str) -> DictConfig:
-    """The file by itself, which is quicker than in a whole configuration."""
+def read_all(group: str) -> dict[str, dict[str, Any]]:
+    """What each file of a group says, by name."""
+    every = files.names(group)
     with _hydra():
-        try:
-            return hydra_compose(f"{group}/{name}")[group]
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(reason(error)) from None
+        ours = {name: _read_alone(group, name) for name in every if files.is_ours(group, name)}
+    return {name: ours[name] if name in ours else read(group, name) for name in every}
+
+
+def _read_alone(group: str, name: str) -> dict[str, Any]:
+    """The file by itself, which is quicker than in a whole configuration."""
+    try:
+        return plain(hydra_compose(f"{group}/{name}")[group])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(reason(error)) from None
