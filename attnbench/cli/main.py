@@ -136,6 +136,10 @@ def _one(words: list[str], flags: list[str]) -> int:
         console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is None or due(cell, found, retry=True):
+        if console.is_terminal:  # what follows takes seconds
+            console.print(
+                f"loading torch, backbone {cell.config.backbone.name}, data {cell.config.data.name}"
+            )
         from attnbench.sweep.progress.single import run_shown
 
         found = run_shown(cell, console)
