@@ -336,7 +336,7 @@ def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
 
 
 def test_every_embedded_set_is_tried():
-    assert set(compose.configure("data=scenes").data.tasks) == set(LEAST)
+    assert set(compose.configure(["data=scenes"]).data.tasks) == set(LEAST)
 
 
 def test_the_handwritten_digits_are_scikit_learns():
