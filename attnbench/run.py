@@ -22,7 +22,7 @@ from attnbench.records import Busy, locked
 from attnbench.training import distributed, micro_batch
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
-from attnbench.training.outcome import Measured, current_traceback, finite, origin
+from attnbench.training.outcome import Measured, current_traceback, facts, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
@@ -163,7 +163,8 @@ def _measure(
         return
     if group.any(watcher.stop(), device):
         raise Stopped
-    measured.checksum = dataset.checksum
+    measured.checksum, measured.network = dataset.checksum, facts(network)
+    measured.images = {split: len(getattr(dataset, split)) for split in ("train", "val", "test")}
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
