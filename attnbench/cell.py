@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import data, identity, mechanisms, tasks
+from attnbench.config.acting import acting
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
@@ -39,7 +40,7 @@ class Cell:
         """The site asked for; `paper` stands for the one on the mechanism's card."""
         if self.config.site != "paper":
             return self.config.site
-        entry = mechanisms.entry(self.mechanism)
+        entry = mechanisms.entry(mechanisms.candidate(self.config.attn)["name"])
         there = [site for site in entry.sites if site in self.config.sites]
         fitting = [s for s in there if entry.of_clips or self.config.sites[s].layout != Layout.BTCHW]
         return next(iter([*fitting, *there, *entry.sites]))
@@ -137,7 +138,7 @@ class Cell:
 
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
-        config = asdict(self.config)
+        config = asdict(acting(self.config))
         for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
             config["data"].pop(name)
         return {
@@ -198,7 +199,7 @@ def _settled_once(part: Any) -> dict[str, Any]:
     """As `settled`, remembered: nothing changes a part of a configuration once it is made."""
     found = _known.get(id(part))
     if found is None:
-        found = _known[id(part)] = part, settled(part)
+        found = _known[id(part)] = part, settled(acting(part))
     return found[1]
 
 

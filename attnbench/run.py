@@ -20,8 +20,10 @@ from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.records import Busy, locked
 from attnbench.training import distributed, micro_batch
+from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
-from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
+from attnbench.training.evaluation import Diverged, evaluate, final
+from attnbench.training.loop import Checkpoint, Damaged, Stopped, Training, train
 from attnbench.training.outcome import Measured, current_traceback, facts, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
@@ -170,6 +172,8 @@ def _measure(
     network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
     _check_sizes(config, len(dataset.train), steps, group)
+    if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
+        watcher.note(slow)
     training = Training(network, task, config, steps, group)
     checkpoint = Checkpoint(folder / records.CHECKPOINT, config.hardware.checkpoint_s, group)
 
@@ -178,11 +182,12 @@ def _measure(
         measured.tell(row)
 
     measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
-    last = {k.removeprefix("val_"): v for k, v in measured.curve[-1].items() if k.startswith("val_")}
+    last = final(measured.curve[-1], "val", config.recipe.precision)
     # The test split is read here, once, and never before the last epoch.
     measured.took("train")
-    test = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop)
+    row = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop).row("test")
     measured.took("test")
+    test = final(row, "test", config.recipe.precision)
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
 
 
@@ -201,10 +206,12 @@ def _dataset(config: Config, device: torch.device) -> Dataset:
 def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
     """The cell's network: the backbone from the seed, then the mechanisms, from a stream of their own."""
     config = cell.config
+    if resized := cost.equal.resized(cell, build):
+        task = tasks.load(replace(config, backbone=resized))
     torch.manual_seed(config.seed)
     task = task or tasks.load(config)
     network = task.network()
-    if cell.mechanism != "none":
+    if resized is None and cell.mechanism != "none":
         site = config.sites[cell.site]
         graft.graft(network, cell.mechanism, cell.options, site, task.shape, seed=config.seed)
     return network
@@ -225,7 +232,9 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
     figures = cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
-    return figures | _pixels_seen(network, task.cost_shape)
+    resized = cost.equal.resized(cell, build)
+    form = {"backbone_args": resized.args} if resized else {}
+    return figures | form | _pixels_seen(network, task.cost_shape)
 
 
 def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:

@@ -13,7 +13,7 @@ def main() -> None:
     """Run the cells that the command line asks for with Hydra's `-m`."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for name, found in mechanisms.entries().items():
+    for name, found in mechanisms.known().items():
         store.store(group="attn", name=name, node={"name": name, **found.options})
 
     @hydra.main(version_base="1.3", config_path=str(folder("conf").resolve()), config_name="config")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnbench.backbones._sizes import Size
 from attnbench.config.schema import Backbone, Site
 from attnbench.errors import UserError, unknown
 from attnbench.grafting.graft import graft
@@ -50,6 +51,16 @@ def _bare(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
         return module.build(classes, size, **stem, **backbone.args)
     except TypeError as error:
         raise UserError(f"backbone {backbone.name}: backbone.args={backbone.args}: {error}") from error
+
+
+def size(backbone: Backbone, network: nn.Module) -> Size:
+    """What makes a backbone, of which `network` is one, wider and deeper."""
+    if backbone.source == TIMM:
+        from attnbench.backbones import _timm
+
+        return _timm.size(backbone, network)
+    module = _module(backbone)
+    return module.size(**backbone.args) if hasattr(module, "size") else Size()
 
 
 def names_labels(backbone: Backbone) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from attnbench.backbones._sizes import Size
 from attnbench.config.schema import Backbone
 from attnbench.errors import Impossible, UserError, unknown
 
@@ -67,6 +68,26 @@ def _check_patches(backbone: Backbone, model: nn.Module, image: tuple[int, int, 
             f"{backbone.name}: an image of {image[1]}x{image[2]} px does not divide into patches of "
             f"{patch[0]}x{patch[1]} px"
         )
+
+
+def size(backbone: Backbone, network: Any) -> Size:
+    """What makes a network of timm's wider and deeper; nothing for families that are not known here."""
+    kind = type(network).__name__
+    stages = [info["num_chs"] for info in getattr(network, "feature_info", [])]
+    if kind == "ResNet":
+        planes = tuple(backbone.args.get("channels", (64, 128, 256, 512)))
+        layers = (network.layer1, network.layer2, network.layer3, network.layer4)
+        return Size({"channels": planes}, {"layers": tuple(map(len, layers))})
+    if kind == "ConvNeXt":
+        return Size({"dims": tuple(stages)}, {"depths": tuple(len(s.blocks) for s in network.stages)})
+    if kind == "VisionTransformer":
+        heads = network.blocks[0].attn.num_heads
+        return Size({"embed_dim": (network.embed_dim,)}, {"depth": (len(network.blocks),)}, heads)
+    if kind == "SwinTransformer":
+        heads = network.layers[0].blocks[0].attn.num_heads
+        depths = tuple(len(layer.blocks) for layer in network.layers)
+        return Size({"embed_dim": (network.embed_dim,)}, {"depths": depths}, heads)
+    return Size()
 
 
 def _small_stem(backbone: Backbone, model: Any, channels: int) -> None:

@@ -4,11 +4,14 @@ Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016. Norm and ReLU come
 a shortcut that changes width is a 1x1 convolution of the first ReLU's output.
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.backbones import stage_info
+from attnbench.backbones._sizes import Size
 from attnbench.errors import UserError
 
 
@@ -34,15 +37,18 @@ class Block(nn.Module):
 class WideResNet(nn.Module):
     """Convolution, three stages of n blocks, norm and ReLU, global mean, and for classes a linear layer."""
 
-    def __init__(self, classes: int, channels: int, blocks: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, classes: int, channels: int, blocks: Sequence[int], widths: Sequence[int], dropout: float
+    ) -> None:
         super().__init__()
+        first, second, third = widths
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        self.layer1 = _stage(16, 16 * width, blocks, 1, dropout)
-        self.layer2 = _stage(16 * width, 32 * width, blocks, 2, dropout)
-        self.layer3 = _stage(32 * width, 64 * width, blocks, 2, dropout)
-        self.bn = nn.BatchNorm2d(64 * width)
-        self.fc = nn.Linear(64 * width, classes) if classes else nn.Identity()
-        self.feature_info = stage_info((16 * width, 32 * width, 64 * width), (1, 2, 4))
+        self.layer1 = _stage(16, first, blocks[0], 1, dropout)
+        self.layer2 = _stage(first, second, blocks[1], 2, dropout)
+        self.layer3 = _stage(second, third, blocks[2], 2, dropout)
+        self.bn = nn.BatchNorm2d(third)
+        self.fc = nn.Linear(third, classes) if classes else nn.Identity()
+        self.feature_info = stage_info((first, second, third), (1, 2, 4))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -70,9 +76,34 @@ def _stage(inputs: int, channels: int, blocks: int, stride: int, dropout: float)
     return nn.Sequential(first, *(Block(channels, channels, 1, dropout) for _ in range(blocks - 1)))
 
 
-def build(classes: int, channels: int, depth: int, width: int, dropout: float = 0.0) -> WideResNet:
-    """The network WRN-depth-width; raises `UserError` where the depth is not 6n + 4."""
-    blocks, rest = divmod(depth - 4, 6)
-    if blocks < 1 or rest:
+def build(
+    classes: int,
+    channels: int,
+    depth: int,
+    width: int,
+    dropout: float = 0.0,
+    widths: Sequence[int] | None = None,
+    blocks: Sequence[int] | None = None,
+) -> WideResNet:
+    """The network WRN-depth-width; raises `UserError` where the depth is not 6n + 4.
+
+    `widths` are the channels of its three stages instead of 16, 32 and 64 times the width, `blocks` the
+    blocks of each stage instead of n.
+    """
+    form = size(depth, width, widths=widths, blocks=blocks)
+    return WideResNet(classes, channels, form.depth["blocks"], form.width["widths"], dropout)
+
+
+def size(
+    depth: int,
+    width: int,
+    dropout: float = 0.0,
+    widths: Sequence[int] | None = None,
+    blocks: Sequence[int] | None = None,
+) -> Size:
+    """The arguments that make it wider or deeper."""
+    each, rest = divmod(depth - 4, 6)
+    if each < 1 or rest:
         raise UserError(f"depth={depth}: a wide residual network has 6n + 4 layers (10, 16, 22, 28, 40, ...)")
-    return WideResNet(classes, channels, blocks, width, dropout)
+    channels = tuple(widths or (16 * width, 32 * width, 64 * width))
+    return Size({"widths": channels}, {"blocks": tuple(blocks or (each,) * 3)})

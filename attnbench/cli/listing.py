@@ -28,9 +28,9 @@ def _mechanisms(name: str | None) -> Iterator[str]:
     if name is not None:
         yield from _card(mechanisms.entry(name))
         return
-    width = max(map(len, mechanisms.entries()))
+    width = max(map(len, mechanisms.known()))
     category = ""
-    for entry in mechanisms.entries().values():
+    for entry in mechanisms.known().values():
         if entry.category != category:
             category = entry.category
             yield f"  {category}"

@@ -266,7 +266,7 @@ def _hydra() -> Iterator[None]:
 def _store() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for name, found in mechanisms.entries().items():
+    for name, found in mechanisms.known().items():
         store.store(group="attn", name=name, node={"name": name, **found.options})
 
 

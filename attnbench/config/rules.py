@@ -102,6 +102,17 @@ def _check_attention(attn: dict[str, Any]) -> None:
     found = mechanisms.entry(attn["name"])
     given = {option: value for option, value in attn.items() if option != "name"}
     options.check_types(given, found.options, "attn", f"attn={found.name}")
+    if found.category == mechanisms.CONTROL and "of" in given:
+        _check_compared(found.name, given)
+
+
+def _check_compared(control: str, given: dict[str, Any]) -> None:
+    """Of a control that is as costly as a mechanism: the mechanism, and by what."""
+    if given["by"] not in ("macs", "params"):
+        raise unknown("attn.by", str(given["by"]), ("macs", "params"))
+    compared = mechanisms.entry(mechanisms.called(given["of"])["name"])
+    if compared.name == "none" or "of" in compared.options:
+        raise UserError(f"attn={control}: attn.of names the mechanism to compare with, such as attn.of=se")
 
 
 def check_site(config: Config) -> None:

@@ -1,5 +1,6 @@
 """What a network costs: parameters, multiply-adds, element-wise work, activations, memory, time."""
 
+from attnbench.cost import equal
 from attnbench.cost.counting.count import COUNTERS, count
 from attnbench.cost.counting.tree import show, tree
 from attnbench.cost.measuring.latency import latency
@@ -14,6 +15,7 @@ __all__ = [
     "Store",
     "check",
     "count",
+    "equal",
     "latency",
     "parameters",
     "peak_memory",

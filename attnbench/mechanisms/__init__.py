@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attnbench.mechanisms.base import Mechanism
 
 CATEGORIES = ("none", "channel", "spatial", "temporal", "branch", "channel_spatial", "spatial_temporal")
+CONTROL = "control"  # the category of what is compared with mechanisms, and is none of the survey's
 HERE = Path(__file__).parent
 
 
@@ -51,16 +52,64 @@ class Entry:
 
 @cache
 def entries() -> Mapping[str, Entry]:
-    """All mechanisms, by name, in the survey's order of categories."""
+    """All mechanisms of the survey and `none`, by name, in the survey's order of categories."""
     files = [HERE / "none.py", *(p for c in CATEGORIES[1:] for p in sorted((HERE / c).glob("[!_]*.py")))]
     return {path.stem: read(path) for path in files}
 
 
+@cache
+def controls() -> Mapping[str, Entry]:
+    """Controls of equal cost, by name; `none` is a mechanism."""
+    return {path.stem: read(path) for path in sorted((HERE / CONTROL).glob("[!_]*.py"))}
+
+
+def placed_controls() -> list[str]:
+    """Names of the controls that stand where a mechanism would; the others change the whole backbone."""
+    return [name for name, found in controls().items() if "of" not in found.options]
+
+
+@cache
+def known() -> Mapping[str, Entry]:
+    """All that `attn=` takes: mechanisms and controls."""
+    return {**entries(), **controls()}
+
+
 def entry(name: str) -> Entry:
-    """The mechanism of that name; raises `UserError` with near names."""
-    if name not in entries():
-        raise unknown("mechanism", name, entries())
-    return entries()[name]
+    """The mechanism or control of that name; raises `UserError` with near names."""
+    if name not in known():
+        raise unknown("mechanism", name, known())
+    return known()[name]
+
+
+def called(text: str) -> dict[str, Any]:
+    """The mechanism that a table's row names, with all its options: `se`, `se(reduction=8)`.
+
+    Raises `UserError` where the text names none, or an option that it does not have.
+    """
+    name, _, rest = text.strip().partition("(")
+    options = dict(entry(name).options)
+    try:
+        call = ast.parse(f"f({rest.removesuffix(')')})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        given = {str(word.arg): _word(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError):
+        raise UserError(f"'{text}' names no mechanism: write it like se or se(reduction=8)") from None
+    for option in given:
+        if option not in options:
+            raise unknown(f"option of {name}", option, options)
+    return {"name": name, **options, **given}
+
+
+def _word(node: ast.expr) -> Any:
+    """A value as a label prints it, where text has no quotes."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def candidate(attn: Mapping[str, Any]) -> dict[str, Any]:
+    """The mechanism whose place and cost decide: of a control that is compared with one, that one."""
+    compared = "of" in attn and entry(attn["name"]).category == CONTROL
+    return called(attn["of"]) if compared else dict(attn)
 
 
 def load(name: str) -> "type[Mechanism]":

@@ -93,6 +93,7 @@ class Mechanism(ForgetsLastPass):
     gated: ClassVar[bool] = False  # whether `forward` takes a gating signal after the map, where there is one
     reads: Literal["map", "clip", "vector", "skeleton"] = "map"
     returns: ClassVar[Literal["map", "logits"]] = "map"
+    resizes: ClassVar[str] = ""  # of controls: width or depth of the backbone, instead of standing in it
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:

@@ -12,7 +12,7 @@ from attnbench.config import load as compose
 from attnbench.config.rules import check_site
 from attnbench.config.schema import folder
 from attnbench.errors import UserError, unknown
-from attnbench.sweep import form, words
+from attnbench.sweep import controls, form, words
 
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
 
@@ -27,14 +27,19 @@ class Experiment:
     parts: tuple[Mapping[str, Any], ...]
 
     def cells(self, arguments: Sequence[str] = ()) -> list[Cell]:
-        """All its cells, each once, controls first; the arguments override every part, and lists are axes."""
+        """All its cells, each once, controls first; the arguments override every part, and lists are axes.
+
+        `controls=[none, wide]` there, or in a part, adds these controls to each of its rows.
+        """
+        arguments, asked = controls.taken(arguments)
         variants = [
             row for point in compose.expand(arguments) for row in itertools.product(*map(_meant, point))
         ]
         found: list[Cell] = []
         for part, more in itertools.product(self.parts, variants):
             rows = (_overridden(row, list(more)) for row in _rows(part))
-            found += left(map(_cell, rows), part.get("exclude", []))
+            cells = (c for row in rows for c in _compared(row, asked or part.get("controls", [])))
+            found += left(cells, part.get("exclude", []))
         _check_sites(found)
         return gather(found)
 
@@ -86,6 +91,13 @@ def cell(arguments: Sequence[str]) -> Cell:
 
 def _cell(arguments: Sequence[str]) -> Cell:
     return Cell(replace(compose.assemble(*arguments), request=list(arguments)))
+
+
+def _compared(row: Sequence[str], names: Sequence[str]) -> Iterator[Cell]:
+    """The cell that a row's words ask for, and those of its controls."""
+    first = _cell(row)
+    yield first
+    yield from map(_cell, controls.beside(row, first.site, names))
 
 
 def _check_sites(cells: Sequence[Cell]) -> None:

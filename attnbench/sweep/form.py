@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from attnbench.errors import UserError
-from attnbench.sweep import words
+from attnbench.sweep import controls, words
 
-PART = ("base", "grid", "exclude")
+PART = ("base", "grid", "exclude", "controls")
 
 
 def read(file: Path) -> tuple[str, Mapping[str, Any]]:
@@ -24,7 +24,9 @@ def read(file: Path) -> tuple[str, Mapping[str, Any]]:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None
     if not isinstance(content, dict) or not content.keys() <= {"title", "parts", *PART}:
-        raise UserError(f"{file.name}: an experiment has title, base, grid and exclude, or parts of these")
+        raise UserError(
+            f"{file.name}: an experiment has title, base, grid, exclude and controls, or parts of these"
+        )
     return text, content
 
 
@@ -45,12 +47,18 @@ def parts(content: Mapping[str, Any], file: str) -> list[Mapping[str, Any]]:
 
 def _check_part(part: Any, where: str) -> None:
     if not isinstance(part, dict) or not part.keys() <= set(PART) or not isinstance(part.get("grid"), dict):
-        raise UserError(f"{where}: each part has a grid of setting: values; base and exclude may follow")
+        raise UserError(
+            f"{where}: each part has a grid of setting: values; base, exclude and controls may follow"
+        )
     base, exclude = part.get("base", []), part.get("exclude", [])
     if not isinstance(base, list) or not all(isinstance(word, str) for word in base):
         raise UserError(f"{where}: base is a list of settings, like [task=cls, data=scenes], not {base}")
     if not isinstance(exclude, list) or not all(isinstance(line, dict) for line in exclude):
         raise UserError(f"{where}: exclude is a list of coordinate: values, like - {{attn: channel}}")
+    beside = part.get("controls", [])
+    if not isinstance(beside, list) or not all(isinstance(name, str) for name in beside):
+        raise UserError(f"{where}: controls is a list of names, like [none, wide], not {beside}")
+    controls.check(beside)
     for setting, values in part["grid"].items():
         _check_axis(setting, values, where)
     for line in exclude:

@@ -1,4 +1,4 @@
-"""What a word stands for among the mechanisms: a name, `all`, a category of the survey, or a card's tag."""
+"""What a word stands for: a mechanism's name, `all`, a category of the survey, a card's tag, or `control`."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,19 +14,19 @@ def expand(value: str | Mapping[str, Any]) -> list[str | Mapping[str, Any]]:
         return [value]
     if value == "all":
         return list(mechanisms.entries())
-    return list(_groups().get(value, [value])) if value not in mechanisms.entries() else [value]
+    return list(_groups().get(value, [value])) if value not in mechanisms.known() else [value]
 
 
 def check(word: str, what: str) -> None:
     """Raise `UserError` for a word that stands for no mechanism."""
-    known = {"all", *mechanisms.entries(), *_groups()}
+    known = {"all", *mechanisms.known(), *_groups()}
     if word not in known:
         raise unknown(what, word, known)
 
 
 @cache
 def _groups() -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {mechanisms.CONTROL: mechanisms.placed_controls()}
     for entry in mechanisms.entries().values():
         for word in {entry.category, *tags(entry)}:
             found.setdefault(word, []).append(entry.name)

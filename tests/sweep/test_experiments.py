@@ -46,7 +46,7 @@ def test_controls_come_first_and_arguments_override_parts():
     ("text", "said"),
     [
         ("grid: [", "is no YAML"),
-        ("grids: {seed: 1}", "an experiment has title, base, grid and exclude"),
+        ("grids: {seed: 1}", "an experiment has title, base, grid, exclude and controls"),
         ("title: x", "a grid of setting: values"),
         ("grid: {attn: ecca}", "did you mean eca"),
         ("grid: {sed: 1}", "did you mean seed"),

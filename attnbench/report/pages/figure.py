@@ -24,6 +24,7 @@ FORMATS = {
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "attnbench",
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "axes.grid": True,
