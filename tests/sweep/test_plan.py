@@ -9,8 +9,8 @@ from attnbench.cell import Cell
 from attnbench.config import load as compose
 from attnbench.config.schema import Launch
 from attnbench.errors import UserError
+from attnbench.records.pace import likeness
 from attnbench.sweep import experiment, words
-from attnbench.sweep.pace import likeness
 from attnbench.sweep.plan import Plan
 from tests.sweep.test_sweep import cells
 
