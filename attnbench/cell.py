@@ -14,7 +14,8 @@ from attnbench.config.acting import acting
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
-NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request")
+NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request", "keep")
+OF_THIS_RUN = ("results", "runs", "request", "keep")  # settings that no record repeats
 NAMES_ONLY = ("task", "recipe")  # parts whose name is what a person calls them: another name, the same cell
 WHERE = ("data.root=", "data.download=", *(f"{name}{end}" for name in NOT_IDENTITY for end in ".=/"))
 APART = (
@@ -150,7 +151,7 @@ class Cell:
             "digest": self.digest,
             "code": dict(self.code),
             "request": self.request,
-            "config": _spelled({k: v for k, v in config.items() if k not in ("results", "runs", "request")}),
+            "config": _spelled({k: v for k, v in config.items() if k not in OF_THIS_RUN}),
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,

@@ -119,8 +119,10 @@ def _one(words: list[str], flags: list[str]) -> int:
 
     from attnbench import records
     from attnbench.cli.show import record_lines
+    from attnbench.config.rules import stem_note
     from attnbench.sweep import sweep
     from attnbench.sweep.experiment import cell as make
+    from attnbench.sweep.plan import due
 
     cell = make(words)
     if "--cfg" in flags:
@@ -130,8 +132,10 @@ def _one(words: list[str], flags: list[str]) -> int:
         return sweep([cell], replace(cell.config.launch, retry=True), console, dry=True)
     _data_is_there([cell])
     console.print(f"{cell}  [{cell.key}]", markup=False)
+    if note := stem_note(cell.config):
+        console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
-    if found is None or found["status"] in ("failed", "out_of_memory"):
+    if found is None or due(cell, found, retry=True):
         from attnbench.sweep.progress.single import run_shown
 
         found = run_shown(cell, console)
@@ -140,6 +144,8 @@ def _one(words: list[str], flags: list[str]) -> int:
     for line in record_lines(found):
         console.print(line, markup=False)
     console.print(f"record: {records.path(Path(cell.config.results), cell.key)}", markup=False)
+    if (kept := Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file():
+        console.print(f"weights: {kept}", markup=False)
     return 0 if found["status"] in ("done", "skipped", "diverged") else 1
 
 
@@ -204,12 +210,14 @@ def _written(paths: "Sequence[Path]") -> str:
 
 
 def _data_is_there(cells: "Sequence[Cell]") -> None:
-    """Raise `UserError` where a cell's data are missing: before torch, not after."""
+    """Raise `UserError` where a cell's data are missing, or are others than its record's."""
     from attnbench import data
+    from attnbench.data import contents
 
     for cell in cells:
         if cell.config.recipe.trains:
             data.present(cell.config.data)
+    contents.confirm(cells)
 
 
 def _report(words: list[str], flags: list[str]) -> int:

@@ -11,6 +11,7 @@ from attnbench.errors import UserError, unknown
 
 WORDS: dict[str, tuple[str, ...]] = {
     "backbone.stem": ("imagenet", "cifar"),
+    "backbone.last_norm": ("default", "zero", "one"),
     "recipe.optimizer.name": ("sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop"),
     "recipe.schedule.name": ("cosine", "step", "multistep", "poly", "constant"),
     "recipe.augment.crop": ("pad", "resized", "scaled", "none"),
@@ -161,3 +162,21 @@ def _check_training(config: Config) -> None:
     card = tasks.card(config)
     data.check_augment(augment, card.masks)
     data.check_targets(config, card)
+
+
+SMALL_IMAGE = 64  # px; up to there a stem for ImageNet leaves little of an image
+
+
+def stem_note(config: Config) -> str | None:
+    """What to know of a ResNet's stem on small images; None where nothing is unusual.
+
+    The stem is never chosen by the size of the images, so that a cell is what its words say.
+    """
+    backbone, (_, height, width) = config.backbone, config.data.image
+    of_resnet = backbone.source == "timm" and getattr(backbone.sites.get("input"), "before", []) == ["conv1"]
+    if not of_resnet or backbone.stem != "imagenet" or max(height, width) > SMALL_IMAGE:
+        return None
+    return (
+        f"{backbone.name} has its ImageNet stem (stride 4) on images of {height}x{width} px; "
+        "backbone.stem=cifar keeps their size, at about 15 times the multiply-adds"
+    )

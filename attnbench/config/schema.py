@@ -73,14 +73,18 @@ class Site:
     instead: list[str] = field(default_factory=list)
     # Where a mechanism's own head stands (`Mechanism.head`), instead of these; those without one go as above.
     head: list[str] = field(default_factory=list, metadata={"neutral": []})
+    # Norms and activations behind what is replaced, for what has its own: identities take their place.
+    absorbs: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
+    # Whether it follows norms that start at zero, behind which a mechanism may never receive a gradient.
+    after_zero: bool = field(default=False, metadata={"neutral": False})
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        every = (self.after, self.before, self.instead, self.head)
-        after, before, instead, head = ([prefix + p for p in patterns] for patterns in every)
-        return replace(self, after=after, before=before, instead=instead, head=head)
+        names = ("after", "before", "instead", "head", "absorbs")
+        inner: dict[str, Any] = {name: [prefix + p for p in getattr(self, name)] for name in names}
+        return replace(self, **inner)
 
 
 @dataclass
@@ -92,6 +96,9 @@ class Backbone:
     args: dict[str, Any] = field(default_factory=dict)  # for the builder
     stem: str = "imagenet"  # cifar: 3x3 convolution with stride 1 and no pooling, for small images
     pretrained: bool = False  # timm's weights, from its local cache or, if that lacks them, downloaded
+    # Weights at which the last norm of each block starts: default, zero or one. timm's ResNets start it at
+    # zero; by default they start it at one where a mechanism's site follows it (`Config.starts_at_one`).
+    last_norm: str = field(default="default", metadata={"neutral": "default"})
     takes: str = field(default="images", metadata={"neutral": "images"})  # or skeletons
     contains: str | None = None  # attention that the backbone has of its own, even with attn=none
     # Where that, a mechanism, is put into the network; without patterns the network comes with it.
@@ -146,6 +153,8 @@ class Data:
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
+    # Best test accuracy, %, of whatever sees too little of an input at a time to solve it; null: not known
+    bound: float | None = field(default=None, metadata={"neutral": Anything()})
     options: dict[str, Any] = field(default_factory=dict)  # what only this set knows
 
     @property
@@ -313,7 +322,28 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+    keep: bool = False  # keep the weights of a trained cell, in runs/KEY/weights.safetensors
     request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
+
+    def __post_init__(self) -> None:
+        if self.backbone.last_norm in ("default", "one"):
+            start = "one" if self.starts_at_one else "default"
+            if start != self.backbone.last_norm:
+                self.backbone = replace(self.backbone, last_norm=start)
+
+    @property
+    def starts_at_one(self) -> bool:
+        """Whether the last norms of blocks start at one: where the site, or the control's, follows them.
+
+        A norm that starts at zero keeps a mechanism that ends in ReLU from ever learning. At site `paper` it
+        holds for the control and all candidates alike if one of the backbone's sites follows such a norm,
+        unless the task has places of its own on maps, as segmentation has, where mechanisms stand then.
+        """
+        if self.site != "paper":
+            site = self.backbone.sites.get(self.site) if self.site not in self.task.sites else None
+            return site is not None and site.after_zero
+        own = any(site.after for site in self.task.sites.values())
+        return not own and any(site.after_zero for site in self.backbone.sites.values())
 
     @cached_property
     def sites(self) -> dict[str, Site]:

@@ -82,6 +82,7 @@ class Cost(TypedDict, total=False):
     activations_fvcore: int | None
     pixels_seen: int
     pixels: int
+    own_attention: list[str]  # mechanisms that the network has of itself, in the control too
     uncounted: list[str]
     uncounted_fvcore: list[str]
     unmeasured: dict[str, str]
@@ -120,6 +121,7 @@ class Provenance(TypedDict, total=False):
     data_checksum: str | None
     images: Images | None
     batch_norm: bool  # whether batch norm is at work in the network
+    dead_parameters: list[str]  # that no gradient reached
     stated: list[str]  # what the mechanism's paper states for its own parameters
 
 

@@ -37,8 +37,8 @@ class Task:
         masks=True,
         classwise=Metric("iou_", "IoU of"),
         chance="miou_constant",
-        choices={"decoder": ("fcn", "psp", "aspp", "unet")},
-        stated=("decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
+        choices={"decoder": ("fcn", "psp", "aspp", "unet"), "score": ("labels", "frame")},
+        stated=("score", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
         check="attnbench.tasks._pixels:check",
     )
 

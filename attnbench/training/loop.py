@@ -27,6 +27,7 @@ from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, Evaluation, Stopped, evaluate, formatted
 from attnbench.training.mixing import mixing
 from attnbench.training.optim import Schedule, autocast, optimizer
+from attnbench.training.watched import Watched
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
@@ -44,7 +45,9 @@ class Training:
         self.device = next(network.parameters()).device
         self.network = network
         self.mechanisms = mechanisms(network)
+        self.watched = Watched(network, config.hardware.compile)
         self.forward = group.wrap(network, self.device)
+        self.running = group.follow(network)
         if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
@@ -67,12 +70,15 @@ class Training:
             images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
         self.schedule.step_update(self.epoch * self.steps + self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        self.watched.begin()
         self._accumulate(images, targets)
+        self.watched.end(self.step)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.running.average()
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.step += 1
@@ -133,6 +139,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
+            "dead": self.watched.dead,
             **self.random(),
         }
 
@@ -144,6 +151,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
+        self.watched.restore(state["dead"])
         self.set_random(state)
 
     def random(self) -> dict[str, Any]:
@@ -158,10 +166,13 @@ class Training:
 
 
 class Checkpoint:
-    """The file that a killed cell goes on from: written at each epoch's end and every so often within one."""
+    """The file that a killed cell goes on from: written at each epoch's end and every so often within one.
 
-    def __init__(self, file: Path, seconds: float, group: Group) -> None:
-        self.file, self.seconds, self.group = file, seconds, group
+    `data` is the checksum of the data set, on which alone training goes on.
+    """
+
+    def __init__(self, file: Path, seconds: float, group: Group, data: str = "") -> None:
+        self.file, self.seconds, self.group, self.data = file, seconds, group, data
         self.saved = time.monotonic()
 
     @property
@@ -173,7 +184,7 @@ class Checkpoint:
         if not self.group.first:
             return
         content = io.BytesIO()
-        torch.save({**training.state(), "curve": curve}, content)
+        torch.save({**training.state(), "curve": curve, "data": self.data}, content)
         records.write_whole(self.file, content.getvalue(), sync=False)
 
     def load(self, training: Training) -> list[dict[str, float]]:
@@ -186,16 +197,22 @@ class Checkpoint:
             return []
         try:
             state = self._read(training.device)
-            training.restore(state)
-            return state["curve"]
+            if state.get("data", self.data) == self.data:
+                training.restore(state)
+                return state["curve"]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a damaged file can make torch raise anything
             reason = f"{self.file} is damaged ({type(error).__name__}: {error})".splitlines()[0]
-            if self.group.world > 1:
-                raise UserError(f"{reason}: remove it, and the cell starts over") from error
-            aside = records.set_aside(self.file)
-            raise Damaged(f"{reason}; kept as {aside.name}, the cell starts over") from error
+            raise self._unusable(reason) from error
+        raise self._unusable(f"the data set has changed since {self.file} was written")
+
+    def _unusable(self, reason: str) -> Exception:
+        """Set the file aside, so that the cell starts over; several processes leave that to a person."""
+        if self.group.world > 1:
+            return UserError(f"{reason}: remove it, and the cell starts over")
+        aside = records.set_aside(self.file)
+        return Damaged(f"{reason}; kept as {aside.name}, the cell starts over")
 
     def _read(self, device: torch.device) -> dict[str, Any]:
         with zipfile.ZipFile(self.file) as parts:  # torch itself does not look at the checksums

@@ -30,6 +30,7 @@ class Measured:
     network: dict[str, Any] = field(default_factory=dict)  # what a table states of it: see `facts`
     traceback: str | None = None
     micro_batch: int | None = None
+    dead_parameters: list[str] = field(default_factory=list)  # whose gradient has always been zero
     keep: bool = False  # whether the checkpoint may serve once more
     seconds: dict[str, float] = field(default_factory=dict)  # of each part of the work
     clock: float = field(default_factory=time.perf_counter)
@@ -56,6 +57,7 @@ def origin(
         "wall_s": round(seconds, 2),
         "seconds": measured.seconds,
         **({"micro_batch": measured.micro_batch} if measured.micro_batch else {}),
+        **({"dead_parameters": measured.dead_parameters} if measured.dead_parameters else {}),
         "images_per_s": rates[len(rates) // 2] if rates else None,
         "data_checksum": measured.checksum,
         "images": measured.images,

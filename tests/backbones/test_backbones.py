@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from attnbench import backbones
+from attnbench.backbones._own import own_attention
 from attnbench.config.schema import Backbone, Site, names
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft, mechanisms, places
@@ -64,7 +65,7 @@ PLACES = {
     "resnext50_32x4d": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
     "spnet50": branches([3, 4, 6, 3], 3, 3 + 4, bottleneck=True),
     "spnet101": branches([3, 4, 23, 3], 3, 3 + 4, bottleneck=True),
-    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False),
+    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False) | {"se": 14},
     "densenet121": without(branches([6, 12, 24, 16], 2, 1 + 3, image=False), "late"),
     "convnext_tiny": branches([3, 3, 9, 3], 1, 1 + 3, image=False) | {"depthwise": 18},
     "swin_tiny": without(branches([2, 2, 6, 2], 0, 0, image=False), "conv", "inner", "every_conv"),
@@ -72,9 +73,9 @@ PLACES = {
     "deit3_small": VIT,
     "vgg16_bn": {"stage": 5, "between": 4, "late": 1, "conv": 13, "every_conv": 13},
     "mobilenetv2_100": inverted([1, 2, 3, 4, 3, 3, 1], 3 + 4 + 3 + 3 + 1, 2),
-    "efficientnet_b0": inverted([1, 2, 2, 3, 3, 4, 1], 2 + 3 + 3 + 4 + 1, 2),
-    "mobilenetv3": inverted([1, 2, 3, 4, 2, 3], 3 + 4 + 2 + 3, 2),
-    "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2),
+    "efficientnet_b0": inverted([1, 2, 2, 3, 3, 4, 1], 2 + 3 + 3 + 4 + 1, 2) | {"se": 16},
+    "mobilenetv3": inverted([1, 2, 3, 4, 2, 3], 3 + 4 + 2 + 3, 2) | {"se": 8},
+    "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2) | {"se": 9},
     "attention56": ATTENTION,
     "attention92": ATTENTION,
     "unet_small": {
@@ -253,8 +254,9 @@ def test_timms_networks_are_as_they_were_published(name: str) -> None:
     assert {k: v.shape for k, v in model.state_dict().items()} == {
         k: v.shape for k, v in original.state_dict().items()
     }
-    own = {type(m).__name__ for m in model.modules()} & {"SqueezeExcite", "SEModule"}
-    assert config.contains == ("se" if own else None)
+    assert own_attention(model) == (
+        ["self-attention"] if name in PATCHES else [config.contains] * bool(config.contains)
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "vit_tiny_patch16_224", "spnet50"])

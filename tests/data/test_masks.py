@@ -105,7 +105,8 @@ def test_worker_processes_change_nothing(camvid):
     for one, two in zip(
         read(camvid, options=options).val.batches(3), read(camvid, 2, options=options).val.batches(3)
     ):
-        assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+        assert torch.equal(one[0], two[0]) and torch.equal(one[1].framed, two[1].framed)
+        assert all(map(torch.equal, one[1].own, two[1].own)) and len(one[1]) == len(one[0])
 
 
 def damage(kind, copy):

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import md5
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from attnbench.config import load as compose
 from attnbench.config.schema import Data, names
 from attnbench.data import load, present
 from attnbench.data.pipeline.order import generator
@@ -316,3 +318,21 @@ def test_a_download_is_offered_only_where_there_is_one(name, offered):
     with pytest.raises(UserError, match="no such folder") as error:
         present(Data(name=name, source="cifar" if name == "cifar10" else None, root="nowhere"))
     assert ("data.download=true" in str(error.value)) is offered
+
+
+LEAST = {"cls": 50, "seg": 50, "clip": 80, "skeleton": 60, "sequence": 50, "retrieval": 400}
+
+
+@pytest.mark.parametrize("task", LEAST)
+def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
+    """`data.test` counts for each task, as `data.train` and `data.val` do."""
+    served = compose.configure(
+        f"task={task}", "recipe=none", *(["backbone=lstm"] if task == "skeleton" else [])
+    ).data
+    asked = {"train": LEAST[task] + 40, "val": LEAST[task] + 20, "test": LEAST[task]}
+    found = load(replace(served, size=16, **asked), CPU, task=task)
+    assert {split: len(getattr(found, split)) for split in asked} == asked
+
+
+def test_every_embedded_set_is_tried():
+    assert set(compose.configure("data=scenes").data.tasks) == set(LEAST)

@@ -43,7 +43,8 @@ def read(asked: Selection, difference: float | None = None) -> Store:
         wanted = [line["fingerprint"] for line in every if _is_asked(line, asked)]
         rows = asked.asked.get("attn", [])
         if rows and not any(key in asked.asked for key in OF_TABLE):
-            wanted = [each for each in wanted if each in index.with_rows(rows)]
+            having = index.with_rows(rows)
+            wanted = [each for each in wanted if each in having] or wanted
         found = tables(index.load(wanted), difference)
         return Store(
             asked.results,

@@ -7,6 +7,7 @@ from attnbench import tasks
 from attnbench.config.schema import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
+from attnbench.report.tables.contents import CHECKSUM
 from attnbench.report.tables.folds import FOLD
 from attnbench.report.tables.metrics import chance
 from attnbench.report.tables.table import Table
@@ -50,7 +51,8 @@ def apart(table: Table, others: list[Table]) -> dict[str, Any]:
     mine = dict(flatten(_config(table)))
     theirs = [dict(flatten(_config(other))) for other in others]
     keys = sorted({key for config in (mine, *theirs) for key in config})
-    return {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
+    differ = {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
+    return differ or {"data checksum": " ".join(distinct(table.records, *CHECKSUM))}
 
 
 def _config(table: Table) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _data(records: list[Record]) -> str:
     folds = next((f for r in records if isinstance(f := at(r, *FOLD), list)), [])
     mean = [f"mean over folds {' '.join(map(str, folds))}"] if folds else []
     parts = [*name, *_shape(records), *_sizes(records), *_options(records, "data"), *mean]
-    checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
+    checksum = _one_or_mixed("checksum", distinct(records, *CHECKSUM))
     return ", ".join([*parts, checksum] if checksum else parts)
 
 
@@ -120,9 +122,17 @@ def _backbone(records: list[Record]) -> str:
         parts.append(f"stem {stem}")
     if _setting(records, "backbone", "pretrained") == "True":
         parts.append("pretrained")
-    if own := _setting(records, "backbone", "contains"):
+    if own := _setting(records, "backbone", "contains") or _own_attention(records):
         parts.append(f"contains {own} of its own, in the control too")
+    if _setting(records, "backbone", "last_norm") == "one":
+        parts.append("the last norm of each block starts at 1, in the control too")
     return ", ".join(parts)
+
+
+def _own_attention(records: list[Record]) -> str:
+    """What was recognized in the control, where the backbone's settings name none."""
+    controls = (r for r in records if r["cell"]["mechanism"] == "none")
+    return next((" and ".join(own) for r in controls if (own := at(r, "cost", "own_attention"))), "")
 
 
 def _recipe(records: list[Record]) -> str:
