@@ -62,7 +62,9 @@ def _remove_stale(results: Path, texts: Iterable[str]) -> None:
     """Remove the leaderboards of an earlier report that the records no longer support."""
     for page in results.glob("*.md"):
         if page.name not in texts and _generated(page):
-            for name in (f"{page.stem}{end}{ending}" for end in {"", *files.PICTURES} for ending in files.ENDINGS):
+            for name in (
+                f"{page.stem}{end}{ending}" for end in {"", *files.PICTURES} for ending in files.ENDINGS
+            ):
                 page.with_name(name).unlink(missing_ok=True)
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from attnbench import backbones
 from attnbench.backbones._own import own_attention
-from attnbench.config.schema import Backbone, Site, names
+from attnbench.config.files import names
+from attnbench.config.schema import Backbone, Site
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft, mechanisms, places
 from attnbench.mechanisms.base import Mechanism

@@ -13,7 +13,8 @@ import torch
 from torchvision import datasets
 
 from attnbench.config import load as compose
-from attnbench.config.schema import Data, names
+from attnbench.config.files import names
+from attnbench.config.schema import Data
 from attnbench.data import load, present
 from attnbench.data.pipeline.order import generator
 from attnbench.data.scenes import digits
@@ -335,4 +336,4 @@ def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
 
 
 def test_every_embedded_set_is_tried():
-    assert set(compose.configure("data=scenes").data.tasks) == set(LEAST)
+    assert set(compose.configure(["data=scenes"]).data.tasks) == set(LEAST)

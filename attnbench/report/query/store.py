@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import mechanisms
-from attnbench.config.schema import GROUPS, names
+from attnbench.config.files import names
+from attnbench.config.schema import GROUPS
 from attnbench.errors import UserError, unknown
 from attnbench.records import Record
 from attnbench.records.index import Index, opened
