@@ -336,4 +336,4 @@ def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
 
 
 def test_every_embedded_set_is_tried():
-    assert set(compose.configure("data=scenes").data.tasks) == set(LEAST)
+    assert set(compose.configure(["data=scenes"]).data.tasks) == set(LEAST)
