@@ -63,7 +63,11 @@ def script(shell: str = "", *rest: str) -> str:
 
 
 def _words(verb: str) -> str:
-    own = {"list": "$_attnbench_list_kinds", "report": "published results=", "completion": "bash zsh"}
+    own = {
+        "list": "$_attnbench_list_kinds",
+        "report": "published survey results= difference=",
+        "completion": "bash zsh",
+    }
     return own.get(verb, "loop mechanisms sweep" if verb == "bench" else "$_attnbench_settings")
 
 

@@ -89,9 +89,14 @@ VERBS: Mapping[str, Verb] = {
             "report",
             verbs.report,
             "write the leaderboards from the records",
-            "[published] [results=FOLDER]",
-            "published: published costs against ours; results=FOLDER: where the records are",
-            (("", "the leaderboards"), ("published results=out", "published costs against ours")),
+            "[survey] [published] [results=FOLDER] [difference=POINTS]",
+            "survey: the survey's tables, too; published: published costs against ours; results=FOLDER: "
+            "where the records are; difference=POINTS: the difference that matters in verdicts",
+            (
+                ("", "the leaderboards"),
+                ("survey results=out", "with the survey's tables"),
+                ("published results=out", "published costs against ours"),
+            ),
         ),
         Verb(
             "compare",

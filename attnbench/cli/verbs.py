@@ -43,6 +43,8 @@ def run(asked: "Asked") -> int:
         console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is None or due(cell, found, retry=True):
+        if console.is_terminal:  # what follows takes seconds
+            console.print("loading torch, the network and the data")
         from attnbench.sweep.progress.single import run_shown
 
         found = run_shown(cell, console)
@@ -118,18 +120,21 @@ def report(asked: "Asked") -> int:
     from attnbench.cost.published import table as published
 
     kinds = [w for w in asked.words if "=" not in w]
-    folders = [w.partition("=")[2] for w in asked.words if w.startswith("results=")]
-    for word in asked.words:
-        if "=" in word and not word.startswith("results="):
-            raise UserError(f"{word}: report takes results=FOLDER only")
-    if "" in folders:
-        raise UserError("results=: name a folder")
-    results = Path(folders[-1] if folders else "results")
+    given = dict(w.removeprefix("report.").split("=", 1) for w in asked.words if "=" in w)
+    for key in given:
+        if key not in ("results", "difference"):
+            raise unknown("key of report", key, ["results", "difference"])
     for kind in kinds:
-        if kind != "published":
-            raise unknown("report", kind, ["published"])
-    write = published.write if kinds else report.write
-    print(_written(write(results)))
+        if kind not in ("published", "survey"):
+            raise unknown("report", kind, ["published", "survey"])
+    if given.get("results") == "":
+        raise UserError("results=: name a folder")
+    results = Path(given.get("results", "results"))
+    if "published" in kinds:
+        print(_written(published.write(results)))
+    if "published" not in kinds or "survey" in kinds:
+        choice = report.Choice("survey" in kinds, report.points(given.get("difference")))
+        print(_written(report.write(results, choice)))
     return 0
 
 

@@ -1,7 +1,8 @@
 """Writes a report into a results folder."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from attnbench import records
@@ -14,8 +15,10 @@ log = logging.getLogger(__name__)
 
 
 @without_collection()
-def write(results: Path) -> list[Path]:
+def write(results: Path, choice: files.Choice = files.LEADERBOARDS) -> list[Path]:
     """Write every leaderboard and the index of them; raises `UserError` where there is no record.
+
+    A folder that has the survey's tables keeps them up to date; others get them where `choice` says so.
 
     Leaderboards of earlier reports that the records no longer support are removed; pages that no report
     made are neither removed nor replaced (`UserError`).
@@ -29,13 +32,21 @@ def write(results: Path) -> list[Path]:
     for name, reason in loaded.unreadable.items():
         log.warning("%s is no record and is left out: %s", records.folder(results) / name, reason)
     foreign = frozenset(page.name for page in results.glob("*.md") if not _generated(page))
-    texts = files.contents(loaded, foreign)
+    has_survey = any(_generated(page) for page in results.glob("survey-*.md"))
+    texts = files.contents(
+        loaded, replace(choice, survey=choice.survey or has_survey), foreign, _reader(results)
+    )
     _refuse_foreign(results, texts)
     _remove_stale(results, texts)
     for name, text in texts.items():
         if not _is_there(results / name, text):
             records.write_whole(results / name, text)
     return [results / name for name in texts]
+
+
+def _reader(results: Path) -> Callable[[str], bytes]:
+    """Content of a file of the folder; empty where there is none."""
+    return lambda name: (results / name).read_bytes() if (results / name).is_file() else b""
 
 
 def _refuse_foreign(results: Path, texts: Iterable[str]) -> None:
@@ -51,8 +62,10 @@ def _remove_stale(results: Path, texts: Iterable[str]) -> None:
     """Remove the leaderboards of an earlier report that the records no longer support."""
     for page in results.glob("*.md"):
         if page.name not in texts and _generated(page):
-            for ending in files.ENDINGS:
-                page.with_suffix(ending).unlink(missing_ok=True)
+            for name in (
+                f"{page.stem}{end}{ending}" for end in {"", *files.PICTURES} for ending in files.ENDINGS
+            ):
+                page.with_name(name).unlink(missing_ok=True)
 
 
 def _generated(page: Path) -> bool:
