@@ -92,7 +92,7 @@ def main(words: Sequence[str] = ()) -> int:
 INTRODUCTION = """# Questions to a large store
 
 How long a question takes, imports included, where the index over the records has to be built first and where
-it is there (`python -m benchmarks.store`). Seconds by the clock hold what else the machine did; CPU seconds do not.
+it is there (`python -m benchmarks.store`). Seconds by the clock include what else the machine did.
 """
 
 if __name__ == "__main__":
