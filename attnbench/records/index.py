@@ -4,6 +4,8 @@ The records are the truth. The index is built from them, updated by the files th
 be deleted at any time; where it cannot be written, or is damaged, it is built anew, in memory if need be.
 """
 
+import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +19,7 @@ from attnbench.records import Record, schema
 from attnbench.records.pace import Pace, of_names
 
 FILE = ".index.sqlite"  # beside `cells/`
-VERSION = 1 + 1000 * schema.VERSION
+VERSION = 2 + 1000 * schema.VERSION
 NAMES = ("task", "data", "backbone", "recipe", "attn", "mechanism", "category", "site", "seed")
 COLUMNS = (
     "key",
@@ -54,7 +56,15 @@ class Index:
         """Read what is new or changed, of `most` files where that is given."""
         self.results = results
         self.base = _open(results)
-        self._refresh(most)
+        try:
+            self._refresh(most)
+        except sqlite3.Error as error:  # damaged, or on a disk that is full or does not lock
+            self.base.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                with suppress(OSError):
+                    (results / FILE).unlink(missing_ok=True)
+            self.base = _prepared(sqlite3.connect(":memory:"))
+            self._refresh(most)
 
     def _refresh(self, most: int | None) -> None:
         there = dict(_files(records.folder(self.results)))
@@ -144,6 +154,21 @@ class Index:
             made.learn(of_names(dict(zip(names, values)), table), seconds)
         return made
 
+    def mark(self) -> str:
+        """A fingerprint of all files of the folder as they are now."""
+        lines = self._all("select key, stamp, size from cells order by key")
+        return hashlib.sha256(repr(lines).encode()).hexdigest()
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a value of JSON's kinds under a name; lost with the index."""
+        with suppress(sqlite3.Error), self.base:
+            self.base.execute("insert or replace into kept values (?, ?)", (name, json.dumps(value)))
+
+    def kept(self, name: str) -> Any:
+        """The value that was kept under a name; None without one."""
+        found = self._all("select value from kept where name = ?", (name,))
+        return json.loads(found[0][0]) if found else None
+
     def close(self) -> None:
         """Release the file."""
         self.base.close()
@@ -206,7 +231,7 @@ def _line(results: Path, key: str, stamp: int, size: int) -> tuple[Any, ...]:
 
 def _open(results: Path) -> sqlite3.Connection:
     """The index's file, or one in memory where none can be written; a damaged one is deleted."""
-    if records.folder(results).is_dir() and os.access(results, os.W_OK):
+    if any(_files(records.folder(results))) and os.access(results, os.W_OK):
         for _ in range(2):
             try:
                 return _prepared(sqlite3.connect(results / FILE, timeout=30))
@@ -224,6 +249,8 @@ def _prepared(base: sqlite3.Connection) -> sqlite3.Connection:
             base.execute("drop table if exists cells")
             base.execute(f"create table cells ({', '.join(COLUMNS)}, primary key (key))")
             base.execute("create index by_table on cells (fingerprint)")
+            base.execute("drop table if exists kept")
+            base.execute("create table kept (name primary key, value)")
             base.execute(f"pragma user_version = {VERSION:d}")
     base.execute("select key, problem from cells limit 1").fetchone()
     return base

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from attnbench import report
 from attnbench.cli.main import main
 from attnbench.errors import UserError
+from attnbench.report.load import load
 from attnbench.report.pages import survey
 from tests.report.test_report import grid, page, put, record
 
@@ -28,7 +30,9 @@ def test_files_of_a_report(tmp_path: Path) -> None:
     drawn = {f"{STEM}{end}.{kind}" for end in ("", "-differences") for kind in ("svg", "png", "pdf")}
     one = {"accuracy-cost.csv", "papers.csv", "index.html", "README.md"}
     assert {p.name for p in written} == accuracy | costs | drawn | one
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cells") == sorted(p.name for p in written)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("cells", ".index.sqlite")) == sorted(
+        p.name for p in written
+    )
     report.write(tmp_path, report.Choice(survey=True, pictures=False))
     again = {p.name for p in report.write(tmp_path, report.Choice(pictures=False))}
     assert again == accuracy | costs | surveys | one  # a folder that has the survey's tables keeps them
@@ -48,6 +52,28 @@ def test_a_report_is_the_same_bytes_again_in_any_order(tmp_path: Path) -> None:
     again = {p.name: p.read_bytes() for p in report.write(tmp_path / "a")}
     turned = {p.name: p.read_bytes() for p in report.write(put(tmp_path / "b", *reversed(made)))}
     assert first == again == turned
+
+
+def test_a_report_of_nothing_new_reads_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = report.write(put(tmp_path, *grid()))
+    stamps = {path: path.stat().st_mtime_ns for path in first}
+    read: list[Path] = []
+    module = import_module("attnbench.report.write")
+    monkeypatch.setattr(module, "load", lambda results: read.append(results) or load(results))
+    assert report.write(tmp_path) == first and not read
+    assert stamps == {path: path.stat().st_mtime_ns for path in first}
+    first[0].write_text("changed by hand <!-- -->")
+    (tmp_path / "mine.md").write_text("# Mine")
+    first[0].unlink()
+    report.write(tmp_path)
+    assert read and first[0].exists() and "mine.md" in page(tmp_path, "README")
+    put(tmp_path, record("gc", 0, 60.0))
+    read.clear()
+    report.write(tmp_path)
+    changed = {path.name for path in first if path.stat().st_mtime_ns != stamps[path]}
+    assert read and f"{STEM}.md" in changed
 
 
 def test_csv_is_one_header_and_a_line_a_row(tmp_path: Path) -> None:
