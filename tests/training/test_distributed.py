@@ -118,7 +118,9 @@ def test_two_processes_give_the_curves_of_one_on_every_family(tmp_path):
 def test_the_families_are_those_of_the_backbones():
     """But for deeper networks of the same family, and what trains on no image of this size."""
     deeper = {"resnet20", "resnet32", "resnet56", "resnet110", "resnet34", "resnet101", "resnet152"}
-    assert set(names("backbone")) - deeper - {"spnet101", "attention92", "lstm", "whole"} == set(FAMILIES)
+    assert set(names("backbone")) - deeper - {"spnet101", "attention92", "lstm", "whole", "patch8"} == set(
+        FAMILIES
+    )
 
 
 # The conversion itself, without a group
