@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench import cost, data, records, tasks, tracking
 from attnbench.backbones._own import own_attention
@@ -27,7 +28,7 @@ from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
 from attnbench.training.loop import Checkpoint, Damaged, Stopped, Training, train
-from attnbench.training.outcome import Measured, current_traceback, finite, origin
+from attnbench.training.outcome import Measured, current_traceback, facts, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
@@ -168,13 +169,14 @@ def _measure(
         return
     if group.any(watcher.stop(), device):
         raise Stopped
-    measured.checksum = dataset.checksum
+    measured.checksum, measured.network = dataset.checksum, facts(network)
+    measured.images = {split: len(getattr(dataset, split)) for split in ("train", "val", "test")}
     contents.check(config, dataset.checksum)
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
-    _check_sizes(config, len(dataset.train), steps, group)
+    _check_sizes(config, network, len(dataset.train), steps, group)
     if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
         watcher.note(slow)
     training = Training(network, task, config, steps, group)
@@ -274,12 +276,20 @@ def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     return {"pixels_seen": sum(seen), "pixels": shape[-2] * shape[-1]} if seen else {}
 
 
-def _check_sizes(config: Config, images: int, steps: int, group: Group) -> None:
+def _check_sizes(config: Config, network: nn.Module, images: int, steps: int, group: Group) -> None:
     batch = config.recipe.batch_size
     if steps == 0:
         raise UserError(f"recipe.batch_size={batch} is more than the {images} training images")
     if batch % group.world:
         raise UserError(f"recipe.batch_size={batch} does not divide among {group.world} processes")
+    part = batch // group.world
+    size = config.hardware.micro_batch or part
+    alone = part < 2 or size < 2 or part % size == 1
+    if batch > 1 and alone and any(isinstance(m, _BatchNorm) for m in network.modules()):
+        raise UserError(
+            f"one image at a time: recipe.batch_size={batch} in {group.world} processes with "
+            f"hardware.micro_batch={config.hardware.micro_batch}; batch normalization needs two or more"
+        )
 
 
 def pick_device(hardware: Hardware) -> torch.device:

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import data
-from attnbench.config import options
+from attnbench import data, tasks
 from attnbench.config.schema import Config
 from attnbench.tasks import segmentation
 from attnbench.tasks._card import Card, Metric
@@ -44,8 +43,8 @@ class Task:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        options.check_task(config)
         self.options = {**OPTIONS, **config.task.options}
+        tasks.check_options(config, self.options)
         self.shape: tuple[int, ...] = config.data.image
         self.cost_shape: tuple[int, ...] = config.cost_image
 

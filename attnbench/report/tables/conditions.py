@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from attnbench import tasks
+from attnbench.config.acting import acts
 from attnbench.config.schema import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
@@ -140,8 +141,11 @@ def _recipe(records: list[Record]) -> str:
     names = distinct(records, "cell", "recipe")
     kinds = _unlike(records, "config", "recipe")
     usual = dict(flatten(asdict(Recipe())))
-    keys = dict.fromkeys(key for r in kinds for key, _ in flatten(at(r, "config", "recipe") or {}))
-    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys if key != "name"}
+    flats = [dict(flatten(at(r, "config", "recipe") or {})) for r in kinds]
+    keys = dict.fromkeys(key for flat in flats for key in flat if key != "name" and acts(key, flat))
+    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys}
+    if "sgd" in found.get("optimizer.name", ""):
+        found["optimizer.name"] = found["optimizer.name"].replace("sgd", "sgd (Nesterov)")
     stated = [k for k, v in found.items() if v and (k in ALWAYS or k not in usual or v != str(usual[k]))]
     order = [*usual, *found]  # that of the schema
     settings = [f"{key}={found[key]}" for key in sorted(stated, key=order.index)]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.config.options import pair
+from attnbench.tasks._pixels import pair
 from attnbench.tasks.segmentation.layers import resize
 
 Pair = tuple[int, int] | None
