@@ -68,7 +68,7 @@ def _words(verb: str) -> str:
         "report": "published survey results= difference=",
         "completion": "bash zsh",
     }
-    return own.get(verb, "loop mechanisms sweep" if verb == "bench" else "$_attnbench_settings")
+    return own.get(verb, "loop mechanisms planning sweep" if verb == "bench" else "$_attnbench_settings")
 
 
 def _settings() -> Iterator[str]:

@@ -185,7 +185,7 @@ def bench(asked: "Asked") -> int:
     """Measure our own speed."""
     from importlib import import_module
 
-    known = ("loop", "mechanisms", "sweep")
+    known = ("loop", "mechanisms", "planning", "sweep")
     kind, *rest = asked.words or ["loop"]
     if kind not in known:
         raise unknown("bench", kind, known)

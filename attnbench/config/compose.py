@@ -1,5 +1,6 @@
 """Hydra composes `conf/`, the users' folders and words into one configuration."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -57,6 +58,8 @@ def _hydra() -> Iterator[None]:
     Plugins.instance()  # they register with the store as it is
     store, outer = ConfigStore.instance(), GlobalHydra.instance().hydra
     before, store.repo = store.repo, _repository()
+    collecting = gc.isenabled()
+    gc.disable()  # composing makes much that dies at once, among much that stays
     GlobalHydra.instance().hydra = None
     try:
         with initialize_config_dir(str(files.folder("conf").resolve()), version_base="1.3"):
@@ -64,6 +67,8 @@ def _hydra() -> Iterator[None]:
     finally:
         store.repo = before
         GlobalHydra.instance().hydra = outer
+        if collecting:
+            gc.enable()
 
 
 @cache
