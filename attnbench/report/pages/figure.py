@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "legend.frameon": False,
 }
-VERSION = 1  # raise it when pictures of the same numbers look different
+VERSION = 2  # raise it when pictures of the same numbers look different
 DENSITY = 150  # pixels of PNG an inch
 SIDES, HEIGHTS = ((1, "left"), (-1, "right")), ((0.5, "bottom"), (-0.5, "top"))
 PLACES = [  # where a label may stand, in points from its mark, and which of its corners stands there
@@ -47,6 +47,9 @@ PLACES = [  # where a label may stand, in points from its mark, and which of its
     for away in (7, 12, 18)
     for sign, height in ((1, "bottom"), (-1, "top"))
 ]
+
+
+NEAR = 4  # of the places, those next to the mark
 
 
 @contextmanager
@@ -80,17 +83,19 @@ def _saved(figure: "Figure", ending: str, mark: str) -> bytes:
 
 def label(
     axes: "Axes",
-    points: Sequence[tuple[float, float, str]],
+    points: Sequence[tuple[float, float, str, str]],
     taken: Sequence["Bbox"],
     lines: Sequence["Bbox"],
 ) -> list[str]:
     """Write each name beside its point where it covers no mark and no other name; those without room.
 
-    Lines are avoided where there is a place that avoids them.
+    Lines are avoided where a place next to the point avoids them.
     """
     inside, boxes, left_out = axes.get_window_extent(), list(taken), []
-    for x, y, name in points:
-        found = _place(axes, x, y, name, inside, [*boxes, *lines]) or _place(axes, x, y, name, inside, boxes)
+    for x, y, name, color in points:
+        found = _place(axes, (x, y, name, color), inside, [*boxes, *lines], PLACES[:NEAR]) or _place(
+            axes, (x, y, name, color), inside, boxes, PLACES
+        )
         if found is None:
             left_out.append(name)
         else:
@@ -99,16 +104,21 @@ def label(
 
 
 def _place(
-    axes: "Axes", x: float, y: float, name: str, inside: "Bbox", boxes: Sequence["Bbox"]
+    axes: "Axes",
+    point: tuple[float, float, str, str],
+    inside: "Bbox",
+    boxes: Sequence["Bbox"],
+    places: Sequence[tuple[float, float, str, str]],
 ) -> "Bbox | None":
     """The box of a name that was written where it covers none of the boxes; None where it was not."""
     from matplotlib.patheffects import withStroke
 
+    x, y, name, color = point
     halo = [withStroke(linewidth=2, foreground="white")]
     text = axes.annotate(
-        clean(name), (x, y), (0, 0), textcoords="offset points", fontsize=7, path_effects=halo
+        clean(name), (x, y), (0, 0), textcoords="offset points", fontsize=7, color=color, path_effects=halo
     )
-    for dx, dy, side, height in PLACES:
+    for dx, dy, side, height in places:
         text.set(position=(dx, dy), ha=side, va=height)
         box = text.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1

@@ -153,6 +153,11 @@ def _panel(axes: "Axes", name: str, found: list[Point]) -> None:
         )
 
 
+def _named(point: Point) -> tuple[float, float, str, str]:
+    color = figure.COLORS[figure.index(point.row.category)]
+    return point.cost, point.score, point.row.name, color
+
+
 def write_names(axes: "Axes", found: list[Point]) -> list[str]:
     """Write the names that have room, the frontier's first; those that have none."""
     best = frontier(found)
@@ -160,4 +165,4 @@ def write_names(axes: "Axes", found: list[Point]) -> list[str]:
     marks = [figure.around(axes, (p.cost,) * 2, (p.score,) * 2, MARK) for p in found]
     bars = [figure.around(axes, (p.cost,) * 2, (p.low, p.high), 1.0) for p in found]
     bars += [figure.around(axes, (p.cost_low, p.cost_high), (p.score,) * 2, 1.0) for p in found]
-    return figure.label(axes, [(p.cost, p.score, p.row.name) for p in named], marks, bars)
+    return figure.label(axes, [_named(p) for p in named], marks, bars)
