@@ -28,7 +28,7 @@ from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
 from attnbench.training.loop import Checkpoint, Damaged, Stopped, Training, train
-from attnbench.training.outcome import Measured, current_traceback, finite, origin
+from attnbench.training.outcome import Measured, current_traceback, facts, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
@@ -169,7 +169,8 @@ def _measure(
         return
     if group.any(watcher.stop(), device):
         raise Stopped
-    measured.checksum = dataset.checksum
+    measured.checksum, measured.network = dataset.checksum, facts(network)
+    measured.images = {split: len(getattr(dataset, split)) for split in ("train", "val", "test")}
     contents.check(config, dataset.checksum)
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format

@@ -20,8 +20,8 @@ ONLY = {  # package -> the modules that may import it
     "submitit": ["attnbench.sweep.executors.slurm"],
     "ray": ["attnbench.sweep.executors.ray"],
     "attnbench.config.load": ["attnbench.cli", "attnbench.sweep.experiment", "attnbench.cost.published"],
-    "attnbench.run": ["attnbench.sweep", "attnbench.cli.main", "attnbench.cli.show", "benchmarks"],
-    "attnbench.sweep": ["attnbench.sweep", "attnbench.cli.main", "attnbench.cli.listing", "benchmarks"],
+    "attnbench.run": ["attnbench.sweep", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
+    "attnbench.sweep": ["attnbench.sweep", "attnbench.cli.verbs", "attnbench.cli.listing", "benchmarks"],
 }
 TORCHLESS = [
     "cell",

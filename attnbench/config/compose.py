@@ -1,5 +1,6 @@
 """Hydra composes `conf/`, the users' folders and words into one configuration."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -57,6 +58,8 @@ def _hydra() -> Iterator[None]:
     Plugins.instance()  # they register with the store as it is
     store, outer = ConfigStore.instance(), GlobalHydra.instance().hydra
     before, store.repo = store.repo, _repository()
+    collecting = gc.isenabled()
+    gc.disable()  # composing makes much that dies at once, among much that stays
     GlobalHydra.instance().hydra = None
     try:
         with initialize_config_dir(str(files.folder("conf").resolve()), version_base="1.3"):
@@ -64,6 +67,8 @@ def _hydra() -> Iterator[None]:
     finally:
         store.repo = before
         GlobalHydra.instance().hydra = outer
+        if collecting:
+            gc.enable()
 
 
 @cache
@@ -82,7 +87,8 @@ def read(group: str, name: str) -> dict[str, Any]:
     """What a file of a group says, with the shared parts that it builds on and the recipe that it chooses."""
     files.check(group, name)
     if group != "task" and files.is_ours(group, name):
-        return plain(_read_alone(group, name))
+        with _hydra():
+            return _read_alone(group, name)
     whole = composed([f"{group}={name}"], files.added())
     recipe = {"recipe": whole.recipe.name} if group == "task" else {}
     return {**plain(whole[group]), **recipe}
@@ -90,13 +96,20 @@ def read(group: str, name: str) -> dict[str, Any]:
 
 def plain(node: Any) -> dict[str, Any]:
     """A section as a dictionary."""
-    return cast(dict[str, Any], OmegaConf.to_container(node))
+    return cast(dict[str, Any], OmegaConf.to_container(node, enum_to_str=True))
 
 
-def _read_alone(group: str, name: str) -> DictConfig:
-    """The file by itself, which is quicker than in a whole configuration."""
+def read_all(group: str) -> dict[str, dict[str, Any]]:
+    """What each file of a group says, by name."""
+    every = files.names(group)
     with _hydra():
-        try:
-            return hydra_compose(f"{group}/{name}")[group]
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(reason(error)) from None
+        ours = {name: _read_alone(group, name) for name in every if files.is_ours(group, name)}
+    return {name: ours[name] if name in ours else read(group, name) for name in every}
+
+
+def _read_alone(group: str, name: str) -> dict[str, Any]:
+    """The file by itself, which is quicker than in a whole configuration."""
+    try:
+        return plain(hydra_compose(f"{group}/{name}")[group])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(reason(error)) from None

@@ -65,8 +65,14 @@ def _checked(words: tuple[str, ...], places: tuple[Path, ...]) -> _Shared:
 def _shared(words: tuple[str, ...], places: tuple[Path, ...]) -> _Shared:
     lines = [grammar.for_hydra(grammar.read(word)) for word in words]
     composed = compose.composed(lines, places)
-    refers = "${" in OmegaConf.to_yaml(composed)
-    return _Shared(composed, None if refers else _settings(composed))
+    return _Shared(composed, None if _refers(OmegaConf.to_container(composed)) else _settings(composed))
+
+
+def _refers(value: Any) -> bool:
+    """Whether a setting refers to others, whose values are then not known yet."""
+    if isinstance(value, dict | list):
+        return any(map(_refers, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and "${" in value
 
 
 def _settings(composed: DictConfig) -> Config:

@@ -7,7 +7,7 @@ from typing import Any
 from attnbench import data, mechanisms, tasks
 from attnbench.config import compose, fields, options
 from attnbench.config.files import names
-from attnbench.config.schema import Backbone, Config
+from attnbench.config.schema import Backbone, Config, Recipe
 from attnbench.errors import UserError, unknown
 
 SEED = next(each.metadata for each in dataclasses.fields(Config) if each.name == "seed")
@@ -71,11 +71,15 @@ def check_site(config: Config) -> None:
 
 def _check_backbone(config: Config) -> None:
     needs, backbone = tasks.card(config).backbone, config.backbone
+    if backbone.name not in names("backbone"):
+        raise unknown("backbone (backbone.name)", backbone.name, names("backbone"))
+    if backbone.source not in (known := (*options.sources(), "timm")):
+        raise unknown("source of a backbone (backbone.source)", backbone.source, known)
     if backbone.takes != needs:
-        known = (name for name in names("backbone") if _takes(name) == needs)
+        fit = (name for name in names("backbone") if _takes(name) == needs)
         raise UserError(
             f"task={config.task.name} hands over {needs}, and backbone={backbone.name} takes "
-            f"{backbone.takes}: choose another, such as backbone={next(known, 'NAME')}"
+            f"{backbone.takes}: choose another, such as backbone={next(fit, 'NAME')}"
         )
 
 
@@ -100,6 +104,14 @@ def _check_training(config: Config) -> None:
             f"recipe.schedule.warmup_epochs={recipe.schedule.warmup_epochs}: must be below "
             f"recipe.epochs={recipe.epochs}, or nothing is left for the schedule"
         )
+    _check_schedule(recipe)
+    if augment.crop == "pad" and augment.padding > config.data.size:
+        raise UserError(f"recipe.augment.padding={augment.padding}: at most data.size={config.data.size} px")
+    if config.data.train is not None and recipe.batch_size > config.data.train:
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} is more than the {config.data.train} training images "
+            "(data.train)"
+        )
     if augment.crop_size and augment.crop != "scaled":
         raise UserError(
             f"recipe.augment.crop_size={list(augment.crop_size)}: is for crop=scaled, "
@@ -108,6 +120,14 @@ def _check_training(config: Config) -> None:
     card = tasks.card(config)
     data.check_augment(augment, card.masks)
     data.check_targets(config, card)
+
+
+def _check_schedule(recipe: Recipe) -> None:
+    schedule, lr = recipe.schedule, recipe.optimizer.lr
+    if schedule.min_lr > lr:
+        raise UserError(f"recipe.schedule.min_lr={schedule.min_lr}: at most recipe.optimizer.lr={lr}")
+    if schedule.milestones != sorted(set(schedule.milestones)):
+        raise UserError(f"recipe.schedule.milestones={schedule.milestones}: the epochs must rise")
 
 
 SMALL_IMAGE = 64  # px; up to there a stem for ImageNet leaves little of an image

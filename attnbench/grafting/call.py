@@ -91,6 +91,6 @@ def _run(mechanism: nn.Module, x: Tensor) -> Tensor:
 
 def _own(y: Tensor) -> Tensor:
     """y, or a copy where y serves its own gradient: some blocks then add their shortcut to it in place."""
-    if torch.compiler.is_compiling() or isinstance(y, Proxy) or not hasattr(y.grad_fn, "_saved_result"):
+    if torch.compiler.is_compiling() or isinstance(y, Proxy) or not hasattr(type(y.grad_fn), "_saved_result"):
         return y
     return y.clone()

@@ -65,13 +65,18 @@ class Argument:
 
     @property
     def meaning(self) -> str:
+        """The values that it takes, in words, with an example."""
+        example = "" if self.default in (REQUIRED, None) or self.choices else f", such as {self.default!r}"
+        return self.kind + example
+
+    @property
+    def kind(self) -> str:
         """The values that it takes, in words."""
         kinds = [KINDS[kind] for kind in self.kinds if not (kind == "int" and "float" in self.kinds)]
         words = [*map(str, self.choices), *kinds] or ["anything"]
         some = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
         some = f"a list, each {some}" if self.repeated else some
-        example = "" if self.default in (REQUIRED, None) or self.choices else f", such as {self.default!r}"
-        return f"{some}{' or null' if self.nullable else ''}{example}"
+        return f"{some}{' or null' if self.nullable else ''}"
 
 
 def of_default(name: str, default: Any) -> Argument:

@@ -336,4 +336,31 @@ def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
 
 
 def test_every_embedded_set_is_tried():
-    assert set(compose.configure("data=scenes").data.tasks) == set(LEAST)
+    assert set(compose.configure(["data=scenes"]).data.tasks) == set(LEAST)
+
+
+def test_the_handwritten_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    from attnbench.data.scenes.digits import _handwritten
+
+    found, expected = _handwritten(), load_digits()
+    assert np.array_equal(found.strokes, expected.images.astype(np.float32) / 16)
+    assert np.array_equal(found.labels, expected.target)
+
+
+def test_the_default_cell_imports_only_what_it_uses(tmp_path):
+    words = ["data.train=64", "data.val=32", "data.test=32", "recipe.epochs=1", "recipe.batch_size=32"]
+    words += [
+        "recipe.schedule.warmup_epochs=0",
+        "cost.latency=false",
+        f"results={tmp_path}",
+        f"runs={tmp_path}",
+    ]
+    code = (
+        f"import sys; from attnbench.cli.main import main; main(['attn=eca', *{words!r}]); "
+        "others = {'timm', 'torchvision', 'sklearn', 'scipy.stats', 'wandb', 'pandas'}; "
+        "print(sorted(others & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

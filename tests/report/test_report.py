@@ -34,8 +34,9 @@ def record(attn: str = "se", seed: int = 0, top1: float | None = 60.0, **changes
 
 
 TRAINED: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "status": "done",
+    "request": ["task=cls", "data=cifar10", "backbone=resnet20", "recipe=short"],
     "reason": None,
     "cell": {"task": "cls", "data": "cifar10", "backbone": "resnet20", "recipe": "short"},
     "table": "0123456789ab",

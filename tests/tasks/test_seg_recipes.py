@@ -79,10 +79,10 @@ def test_no_encoder_no_head():
     [
         (["recipe=imagenet"], "choose scaled, pad or none"),
         (["recipe=adamw"], "mixup=0.8"),
-        (["data=cifar10"], "has nothing for it; readers that do: scenes, camvid"),
+        (["data=cifar10"], "has nothing for it; data sets that do: ade20k, camvid"),
         (["recipe.optimizer.head_lr=0"], "above 0"),
         (["recipe.augment.crop=scale"], "did you mean scaled"),
-        (["task.options.ohm=true"], "did you mean task.options.ohem"),
+        (["task.options.ohm=true"], "did you mean ohem"),
     ],
 )
 def test_what_segmentation_cannot_do_is_said_before_anything_is_read(arguments, message):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
@@ -59,8 +59,6 @@ class LRNet(Replacement):
         relation: Literal["dot", "key", "abs", "abs_norm", "square_norm", "square"] = "square",
     ) -> None:
         super().__init__()
-        if relation not in (*RELATIONS, "key"):
-            raise unknown("relation of lr_net", relation, (*RELATIONS, "key"))
         if kernel % 2 == 0:
             raise UserError(f"lr_net: kernel={kernel}, but a window around a position has an odd size")
         if channels % min(share, channels):

@@ -15,10 +15,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from attnbench.errors import Unwritable
+from attnbench.records import schema
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
 CHECKPOINT = "checkpoint.pt"  # of a cell that is not done, in its folder of runs/
 WEIGHTS = "weights.safetensors"  # of a trained cell, beside where its checkpoint was
 TRIES = 3  # of a cell, each of them interrupted before it got any further
@@ -38,7 +38,7 @@ def path(results: Path, key: str) -> Path:
 def find(results: Path, key: str) -> Record | None:
     """The record of a cell, or None; a damaged file counts as none, and is kept aside when one is written."""
     try:
-        return _parse(path(results, key))
+        return parse(path(results, key))
     except (OSError, ValueError):
         return None
 
@@ -49,7 +49,7 @@ def read(results: Path) -> tuple[list[Record], dict[str, str]]:
     damaged: dict[str, str] = {}
     for file in sorted(folder(results).glob("*.json")):
         try:
-            found.append(_parse(file))
+            found.append(parse(file))
         except (OSError, ValueError) as error:
             damaged[file.name] = str(error)
     return found, damaged
@@ -134,7 +134,7 @@ def write_first(results: Path, record: Mapping[str, Any]) -> bool:
 
 def _damaged(file: Path) -> bool:
     try:
-        _parse(file)
+        parse(file)
     except ValueError:
         return True
     except OSError:
@@ -163,7 +163,9 @@ def check_writable(results: Path) -> None:
 
 
 def _text(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"schema": SCHEMA, **record}, indent=1, sort_keys=True, allow_nan=False, default=str)
+    text = json.dumps(
+        {"schema": schema.VERSION, **record}, indent=1, sort_keys=True, allow_nan=False, default=str
+    )
     return (text + "\n").encode()
 
 
@@ -211,14 +213,14 @@ def _placed(file: str, target: Path, replace: bool) -> bool:
     return True
 
 
-def _parse(file: Path) -> Record:
+def parse(file: Path) -> Record:
+    """The record of a file, in the present version; raises `OSError` or `ValueError` with what is wrong."""
     record = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(record, dict):
-        raise ValueError("no record: not a JSON object")
-    if missing := [k for k in ("key", "status", "cell", "table") if k not in record]:
-        raise ValueError(f"no record: it lacks {', '.join(missing)}")
-    if record.get("schema") != SCHEMA:
-        raise ValueError(f"schema {record.get('schema')}, this version reads {SCHEMA}")
+        raise ValueError("not a record: not a JSON object")
+    if missing := [key for key in schema.NEEDED if key not in record]:
+        raise ValueError(f"not a record: {', '.join(missing)} missing")
+    record = schema.current(record)
     if file.stem != record["key"]:
         raise ValueError(f"its key is {record['key']}, not its file's name")
     return record
