@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import data, identity, mechanisms, tasks
+from attnbench.config.acting import acting
 from attnbench.config.schema import Config, Layout
 
 PROTOCOL = 1  # raise it when a change to data, training or evaluation changes what a cell measures
-NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request")
+NOT_IDENTITY = ("hardware", "track", "launch", "results", "runs", "request", "keep")
+OF_THIS_RUN = ("results", "runs", "request", "keep")  # settings that no record repeats
 NAMES_ONLY = ("task", "recipe")  # parts whose name is what a person calls them: another name, the same cell
 WHERE = ("data.root=", "data.download=", *(f"{name}{end}" for name in NOT_IDENTITY for end in ".=/"))
 APART = (
@@ -137,7 +139,7 @@ class Cell:
 
     def record(self, status: str, reason: str | None = None, **measured: Any) -> dict[str, Any]:
         """Its record, without the paths of this machine."""
-        config = asdict(self.config)
+        config = asdict(acting(self.config))
         for name in ("root", "origin", "tasks"):  # of this machine, and facts that no number depends on
             config["data"].pop(name)
         return {
@@ -149,7 +151,7 @@ class Cell:
             "digest": self.digest,
             "code": dict(self.code),
             "request": self.request,
-            "config": _spelled({k: v for k, v in config.items() if k not in ("results", "runs", "request")}),
+            "config": _spelled({k: v for k, v in config.items() if k not in OF_THIS_RUN}),
             **dict.fromkeys(("metrics", "cost", "provenance")),
             "curve": [],
             **measured,
@@ -198,7 +200,7 @@ def _settled_once(part: Any) -> dict[str, Any]:
     """As `settled`, remembered: nothing changes a part of a configuration once it is made."""
     found = _known.get(id(part))
     if found is None:
-        found = _known[id(part)] = part, settled(part)
+        found = _known[id(part)] = part, settled(acting(part))
     return found[1]
 
 

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 CHECKPOINT = "checkpoint.pt"  # of a cell that is not done, in its folder of runs/
+WEIGHTS = "weights.safetensors"  # of a trained cell, beside where its checkpoint was
 TRIES = 3  # of a cell, each of them interrupted before it got any further
 Record = dict[str, Any]
 

@@ -19,9 +19,11 @@ from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.records import Busy, locked
-from attnbench.training import distributed, micro_batch
+from attnbench.training import distributed, micro_batch, weights
+from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
-from attnbench.training.loop import Checkpoint, Damaged, Diverged, Stopped, Training, evaluate, train
+from attnbench.training.evaluation import Diverged, evaluate, final
+from attnbench.training.loop import Checkpoint, Damaged, Stopped, Training, train
 from attnbench.training.outcome import Measured, current_traceback, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
@@ -169,6 +171,8 @@ def _measure(
     network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
     _check_sizes(config, len(dataset.train), steps, group)
+    if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
+        watcher.note(slow)
     training = Training(network, task, config, steps, group)
     checkpoint = Checkpoint(folder / records.CHECKPOINT, config.hardware.checkpoint_s, group)
 
@@ -177,12 +181,15 @@ def _measure(
         measured.tell(row)
 
     measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
-    last = {k.removeprefix("val_"): v for k, v in measured.curve[-1].items() if k.startswith("val_")}
+    last = final(measured.curve[-1], "val", config.recipe.precision)
     # The test split is read here, once, and never before the last epoch.
     measured.took("train")
-    test = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop)
+    row = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop).row("test")
     measured.took("test")
+    test = final(row, "test", config.recipe.precision)
     measured.metrics = {"val": last, "test": test} if last else {"test": test}
+    if config.keep and group.first:
+        weights.keep(training.evaluated, folder / records.WEIGHTS, cell.key)
 
 
 _last: dict[str, Dataset] = {}  # the set that the cell before used: many cells share one

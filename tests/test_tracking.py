@@ -94,13 +94,13 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         OFFLINE, root / "done", {**CELL, "seed": 3}, {"recipe": {"epochs": 2}, "attn": {"name": "se"}}
     ) as t:
         for epoch in (1, 2):
-            t.log({"epoch": epoch, "train_loss": 2.0 / epoch, "val_top1": 30.0 * epoch}, epoch)
+            t.log({"epoch": epoch, "train_objective": 2.0 / epoch, "val_top1": 30.0 * epoch}, epoch)
         t.finish(record("se", 3, 61.5))
     with tracker(OFFLINE, root / "diverged", CELL, {}) as t:
-        t.log({"train_loss": float("nan")}, 1)
+        t.log({"train_objective": float("nan")}, 1)
         t.finish(record("se", 0, status="diverged", reason="the loss is NaN", metrics=None))
     with pytest.raises(ZeroDivisionError), tracker(OFFLINE, root / "raised", CELL, {}) as t:
-        t.log({"train_loss": 1 / 0}, 1)
+        t.log({"train_objective": 1 / 0}, 1)
     wandb.teardown()  # finish() returns before the file is whole
     return {run.name: read_back(run) for run in root.iterdir()}
 
@@ -109,7 +109,9 @@ def test_config_curves_and_metrics_are_mirrored(mirrored: dict[str, dict[str, An
     found = mirrored["done"]
     assert found["config"]["recipe"] == {"epochs": 2}
     assert found["config"]["cell"]["backbone"] == "resnet8"
-    points = [(p["_step"], p["train_loss"], p["val_top1"]) for p in found["history"] if "train_loss" in p]
+    points = [
+        (p["_step"], p["train_objective"], p["val_top1"]) for p in found["history"] if "train_objective" in p
+    ]
     assert points == [(1, 2.0, 30.0), (2, 1.0, 60.0)]
     assert found["summary"]["metrics/test/top1"] == 61.5
     assert found["summary"]["cost/params"] == 273054

@@ -121,6 +121,7 @@ def _one(words: list[str], flags: list[str]) -> int:
     from attnbench.cli.show import record_lines
     from attnbench.sweep import sweep
     from attnbench.sweep.experiment import cell as make
+    from attnbench.sweep.plan import due
 
     cell = make(words)
     if "--cfg" in flags:
@@ -131,7 +132,7 @@ def _one(words: list[str], flags: list[str]) -> int:
     _data_is_there([cell])
     console.print(f"{cell}  [{cell.key}]", markup=False)
     found = records.find(Path(cell.config.results), cell.key)
-    if found is None or found["status"] in ("failed", "out_of_memory"):
+    if found is None or due(cell, found, retry=True):
         from attnbench.sweep.progress.single import run_shown
 
         found = run_shown(cell, console)
@@ -140,6 +141,8 @@ def _one(words: list[str], flags: list[str]) -> int:
     for line in record_lines(found):
         console.print(line, markup=False)
     console.print(f"record: {records.path(Path(cell.config.results), cell.key)}", markup=False)
+    if (kept := Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file():
+        console.print(f"weights: {kept}", markup=False)
     return 0 if found["status"] in ("done", "skipped", "diverged") else 1
 
 

@@ -24,7 +24,7 @@ from attnbench.errors import UserError, near, unknown
 
 OWN = ("attn", "site", "seed")  # settings in which the cells of one table differ
 ENTANGLED = object()  # a part that cannot be composed by itself
-PLAIN = {"seed": int, "site": str, "results": str, "runs": str}  # settings that no file chooses
+PLAIN = {"seed": int, "site": str, "results": str, "runs": str, "keep": bool}  # set by no file
 
 
 def parse(arguments: Sequence[str]) -> list[Override]:

@@ -141,6 +141,8 @@ class Data:
     frames: int | None = field(default=None, metadata={"neutral": None})
     joints: int | None = field(default=None, metadata={"neutral": None})
     length: int | None = field(default=None, metadata={"neutral": None})
+    # Names of the frame files of videos, such as img_*.jpg; null: all images, which must be of one kind.
+    pattern: str | None = field(default=None, metadata={"neutral": None})
     split_seed: int = 0  # draws the validation images from the training split
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.25, 0.25, 0.25])
@@ -164,8 +166,11 @@ class Augment:
     # For crop=scaled: lowest and highest scale; height and width of what is cut out, px (empty: the data's)
     resize: list[float] = field(default_factory=lambda: [0.5, 2.0], metadata={"neutral": [0.5, 2.0]})
     crop_size: list[int] = field(default_factory=list, metadata={"neutral": []})
-    # Of images with masks: brightness, contrast and saturation change by up to this share, the hue by up to a
-    # tenth of it (of the circle)
+    # For crop=scaled: a crop is drawn again, up to ten times, while one class has at least this share of its
+    # labelled pixels; 1: never
+    max_class_share: float = field(default=1.0, metadata={"neutral": 1.0})
+    # Of images with masks, each with probability 1/2: brightness moves by up to 64 times this of 255 levels,
+    # contrast and saturation change by up to this share, the hue moves by up to a fifth of it (of the circle)
     jitter: float = field(default=0.0, metadata={"neutral": 0.0})
     flip: bool = True
     cutout: int = 0  # side of the square set to the mean, px; 0: off
@@ -177,11 +182,12 @@ class Augment:
 class Optimizer:
     """What turns gradients into steps."""
 
-    name: str = "sgd"  # sgd (Nesterov), momentum, adam, adamw, lamb, lion, rmsprop, of timm's factory
+    name: str = "sgd"  # sgd (with Nesterov's momentum), momentum, adam, adamw, lamb, lion, rmsprop
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    filter_bias_and_bn: bool = False  # leave biases and norms out of weight decay
+    # No weight decay for biases, norms and what timm's network excludes: position tables, class tokens
+    filter_bias_and_bn: bool = False
     head_lr: float = field(default=1.0, metadata={"neutral": 1.0})  # factor on lr outside the task's encoder
 
 
@@ -192,7 +198,7 @@ class Schedule:
     name: str = "cosine"  # cosine, step, multistep, poly or constant
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
-    min_lr: float = 0.0
+    min_lr: float = 0.0  # of all parameters, whatever their factors; for cosine and poly
     milestones: list[float] = field(default_factory=list)  # epochs, for multistep
     step_epochs: float = 30.0  # for step
     gamma: float = 0.1
@@ -211,6 +217,8 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     label_smoothing: float = 0.0
     ema: float = 0.0  # decay of the averaged weights that are evaluated; 0: off
+    # Let the decay rise as 1 - (1 + steps)^(-2/3) up to `ema`, so that short runs forget their first weights
+    ema_warmup: bool = field(default=True, metadata={"neutral": False})
     precision: Precision = Precision.fp32
     clip_norm: float = 0.0  # largest norm of all gradients together; 0: off
     evaluate_every: int = 1  # epochs between evaluations on the validation split
@@ -305,6 +313,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
     results: str = "results"  # folder of the records and tables
     runs: str = "runs"  # folder of checkpoints and logs
+    keep: bool = False  # keep the weights of a trained cell, in runs/KEY/weights.safetensors
     request: list[str] = field(default_factory=list)  # the words that asked for it; filled in, never set
 
     @cached_property

@@ -164,6 +164,8 @@ def _check_masked(augment: Augment) -> None:
         raise UserError(f"recipe.augment.resize={list(augment.resize)}: two scales, 0 < low <= high")
     if augment.crop_size and (len(augment.crop_size) != 2 or min(augment.crop_size) < 1):
         raise UserError(f"recipe.augment.crop_size={list(augment.crop_size)}: height and width, px")
+    if not 0 < augment.max_class_share <= 1:
+        raise UserError(f"recipe.augment.max_class_share={augment.max_class_share}: above 0, at most 1")
     if not 0 <= augment.jitter <= 1:
         raise UserError(f"recipe.augment.jitter={augment.jitter}: at least 0, at most 1")
 

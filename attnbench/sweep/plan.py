@@ -14,6 +14,16 @@ AGAIN = ("failed", "out_of_memory")  # ends that launch.retry tries once more
 REASONS = 3  # that the plan's line spells out
 
 
+def due(cell: Cell, record: Record | None, retry: bool) -> bool:
+    """Whether a cell with that record is to be run: for the first time, again, or for weights to keep."""
+    if record is None:
+        return True
+    if record["status"] in AGAIN:
+        return retry
+    wanted = cell.config.keep and record["status"] == "done" and bool(record.get("curve"))
+    return wanted and not (Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file()
+
+
 @dataclass
 class Plan:
     """A sweep's cells, sorted by what there is to do about them."""
@@ -46,7 +56,7 @@ class Plan:
             self.new.append(cell)
         elif record is None:
             self.todo.append(cell)
-        elif retry and record["status"] in AGAIN:
+        elif due(cell, record, retry):
             self.todo.append(cell)
             self.seen[cell.key] = records.stamp(Path(cell.config.results), cell.key) or 0
         elif record["status"] == "skipped":

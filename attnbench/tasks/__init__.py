@@ -55,7 +55,13 @@ class Task(Protocol):
         """What the network takes in training: the images alone, or the targets too, to be taught by."""
 
     def loss(self, outputs: Any, targets: "Tensor") -> "Tensor":
-        """The mean loss of a training batch; outputs as the network in training mode gives them."""
+        """The training objective, a mean over the batch; outputs as the network in training mode gives them.
+
+        Unlike the metric `loss` it may be smoothed and weighted.
+        """
+
+    def weight(self, targets: "Tensor") -> "Tensor":
+        """How many images, pixels or tokens of a batch `loss` takes its mean over, a scalar."""
 
     def predict(self, network: "nn.Module", inputs: "Tensor") -> "Tensor":
         """What the meter takes in: the outputs of the network in evaluation mode, or of several passes."""

@@ -68,6 +68,10 @@ class Task:
         auxiliary = _pixel_loss.segmentation_loss(outputs.auxiliary, targets, self.options, smoothing)
         return total + self.options["auxiliary"] * auxiliary
 
+    def weight(self, targets: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
+        """The number of labelled pixels, each times its class's weight."""
+        return _pixel_loss.weight(targets, self.options)
+
     def meter(self, device: torch.device) -> metrics.Meter:
         return metrics.Meter(self._names(), metrics.IGNORE, device, self.options)
 

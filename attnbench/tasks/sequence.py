@@ -53,15 +53,18 @@ class Task(cls.Task):
         scores = outputs.float().flatten(0, 1)
         return F.cross_entropy(scores, targets.flatten(), ignore_index=AFTER, label_smoothing=smoothing)
 
+    def weight(self, targets: Int[Tensor, "b steps"]) -> Float[Tensor, ""]:
+        """The number of labels and end symbols."""
+        return (targets != AFTER).sum().float()
+
     def meter(self, device: torch.device) -> "Meter":
-        return Meter(self.config.recipe.label_smoothing, device)
+        return Meter(device)
 
 
 class Meter:
     """Share of images with every label and the end right (%), share of symbols right (%), loss a symbol."""
 
-    def __init__(self, smoothing: float, device: torch.device) -> None:
-        self.smoothing = smoothing
+    def __init__(self, device: torch.device) -> None:
         exact = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(5, dtype=exact, device=device)  # images, right; symbols, right, loss
 
@@ -70,13 +73,7 @@ class Meter:
         scores = outputs.float()
         counts = targets != AFTER
         right = (scores.argmax(2) == targets) & counts
-        loss = F.cross_entropy(
-            scores.flatten(0, 1),
-            targets.flatten(),
-            ignore_index=AFTER,
-            reduction="sum",
-            label_smoothing=self.smoothing,
-        )
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=AFTER, reduction="sum")
         whole = (right == counts).all(1).sum()
         self.sums[0] += len(targets)
         self.sums[1:] += torch.stack([whole, counts.sum(), right.sum(), loss]).to(self.sums)

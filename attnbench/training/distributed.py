@@ -37,6 +37,18 @@ class Group:
             return flag
         return bool(self.add(torch.tensor(float(flag), device=device)))
 
+    def gather(self, part: Tensor) -> Tensor:
+        """A batch from the parts of all processes, of which process r has rows r, r + world, ..."""
+        if self.world == 1:
+            return part
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.world)]
+        dist.all_gather(parts, part.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def own(self, whole: Tensor) -> Tensor:
+        """This process's part of a whole batch."""
+        return whole if self.world == 1 else whole[self.rank :: self.world]
+
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network whose gradients, and batch statistics, are those of the whole batch."""
         if self.world == 1:

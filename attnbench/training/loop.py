@@ -8,7 +8,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,18 @@ from torch import Tensor, nn
 
 from attnbench import records
 from attnbench.config.schema import Config, Precision
+from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.errors import UserError
 from attnbench.grafting.graft import mechanisms
 from attnbench.tasks import Task
+from attnbench.training.averaging import average
 from attnbench.training.distributed import Group
-from attnbench.training.optim import autocast, average, mixing, optimizer, schedule
+from attnbench.training.evaluation import Diverged, Evaluation, Stopped, evaluate, formatted
+from attnbench.training.mixing import mixing
+from attnbench.training.optim import Schedule, autocast, optimizer
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
-
-
-class Diverged(Exception):
-    """The loss stopped being a number."""
-
-
-class Stopped(Exception):
-    """Someone asked to stop; the checkpoint holds all that was done."""
 
 
 class Damaged(Exception):
@@ -43,7 +39,8 @@ class Training:
     """A network on its way: weights, optimiser, schedule, averages, and where it stands."""
 
     def __init__(self, network: nn.Module, task: Task, config: Config, steps: int, group: Group) -> None:
-        self.recipe, self.task, self.steps = config.recipe, task, steps
+        self.recipe, self.task, self.steps, self.group = config.recipe, task, steps, group
+        self.seed = config.seed
         self.device = next(network.parameters()).device
         self.network = network
         self.mechanisms = mechanisms(network)
@@ -51,10 +48,10 @@ class Training:
         if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
-        self.schedule = schedule(self.optimizer, self.recipe, steps)
+        self.schedule = Schedule(self.optimizer, self.recipe, steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == Precision.fp16)
-        self.average = average(network, self.recipe.ema)
-        self.mix = mixing(self.recipe, config.data.classes, config.seed)
+        self.average = average(network, self.recipe)
+        self.mix = mixing(self.recipe, config.data.classes, config.seed, group)
         self.micro_batch = config.hardware.micro_batch
         self.epoch = self.step = 0  # epochs done, and steps of the next one
         self.loss_sum = torch.zeros((), device=self.device)
@@ -83,33 +80,42 @@ class Training:
             self._look()
 
     def _accumulate(self, images: Tensor, targets: Tensor) -> None:
-        """The batch's gradients; a micro-batch at a time where its memory would not do.
+        """The whole batch's gradients, of all processes; a micro-batch at a time where memory is short.
 
-        Their sum is the whole batch's, but for batch normalisation, which sees a micro-batch at a time, and
-        for losses that are no mean over images.
+        They are those of one pass, but for batch normalization, which sees a micro-batch at a time, and for
+        hard pixels, which are chosen among its own.
         """
-        size = self.micro_batch or len(images)
+        size, batch = self.micro_batch or len(images), len(images)
+        total = None if self.group.world == 1 and size >= batch else self._weight(targets)
         for part, wanted in zip(images.split(size), targets.split(size)):
-            loss = self._loss(part, wanted)
-            if len(part) < len(images):
-                loss = loss * (len(part) / len(images))
+            loss, terms = self._loss(part, wanted)
+            if total is not None:
+                loss = loss * (self.task.weight(wanted) * self.group.world / total)
+                terms = [term * (len(part) / batch) for term in terms]
+            loss = sum(terms, start=loss)
             self.scaler.scale(loss).backward()
             self.loss_sum += loss.detach()
 
-    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _weight(self, targets: Tensor) -> Tensor:
+        """What the task's loss averages over, in the whole batch."""
+        return self.group.add(self.task.weight(targets).clone()).clamp(min=1e-6)
+
+    def _loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The task's loss and the terms that mechanisms add."""
         with autocast(self.recipe.precision, self.device):
             loss = self.task.loss(self.forward(*self.task.inputs(images, targets)), targets)
-            for term in (m.loss(targets) for m in self.mechanisms):
-                loss = loss if term is None else loss + term
-        return loss
+            terms = [term for m in self.mechanisms if (term := m.loss(targets)) is not None]
+        return loss, terms
 
     def _look(self) -> None:
         if not math.isfinite(float(self.loss_sum)):
             where = f"epoch {self.epoch + 1}, step {self.step} of {self.steps}"
-            raise Diverged(f"the loss was no number by {where}")
+            raise Diverged(f"non-finite loss by {where}")
 
     def start_epoch(self) -> None:
         self.network.train()
+        if self.group.world > 1:  # of all that is drawn but the batches, each process has a stream of its own
+            torch.manual_seed(fold(self.seed, self.epoch, self.group.rank))
         for mechanism in self.mechanisms:
             mechanism.start_epoch(self.epoch, self.recipe.epochs)
 
@@ -198,6 +204,11 @@ class Checkpoint:
         return torch.load(self.file, map_location=device, weights_only=True)
 
 
+def fold(*key: int) -> int:
+    """One seed from several numbers."""
+    return int(generator(*key).integers(2**63))
+
+
 Watch = Callable[[int, int], None]  # steps done and in all
 Epoch = Callable[[dict[str, float]], None]
 
@@ -232,14 +243,13 @@ def train(
         row = {
             "epoch": training.epoch + 1,
             "lr": training.optimizer.param_groups[0]["lr"],
-            "train_loss": float(group.add(training.loss_sum)) / group.world / training.steps,
+            "train_objective": float(group.add(training.loss_sum)) / group.world / training.steps,
         }
         if seen:
             row["images_per_s"] = seen / (time.perf_counter() - started)
         done = training.epoch + 1
         if len(data.val) and (done % recipe.evaluate_every == 0 or done == recipe.epochs):
-            metrics = _validate(training, data.val, config, checkpoint, curve, group, stop)
-            row |= {f"val_{name}": value for name, value in metrics.items()}
+            row |= _validate(training, data.val, config, checkpoint, curve, group, stop).row("val")
         training.end_epoch()
         curve.append(row)
         checkpoint.save(training, curve)
@@ -255,8 +265,8 @@ def _validate(
     curve: list[dict[str, float]],
     group: Group,
     stop: Callable[[], bool],
-) -> dict[str, float]:
-    """The metrics on the validation split; a stop saves the epoch as it was before them."""
+) -> Evaluation:
+    """The evaluation of the validation split; a stop saves the epoch as it was before them."""
     random = training.random()
     try:
         return evaluate(training.evaluated, split, training.task, config, group, stop)
@@ -283,37 +293,3 @@ def _batches(
         world=group.world,
     )
     return formatted(batches, config)
-
-
-def formatted(batches: Iterable[tuple[Tensor, Tensor]], config: Config) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches in the memory layout that the hardware's settings ask for."""
-    layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
-    for images, targets in batches:
-        yield images.contiguous(memory_format=layout) if images.ndim == 4 else images, targets
-
-
-@torch.inference_mode()
-def evaluate(
-    network: nn.Module,
-    split: Split,
-    task: Task,
-    config: Config,
-    group: Group,
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[str, float]:
-    """The task's metrics on a split; raises `Stopped` on request, but not in a group of processes."""
-    network.eval()
-    device = next(network.parameters()).device
-    meter = task.meter(device)
-    size = config.hardware.micro_batch or config.recipe.batch_size
-    batches = split.batches(2 * size, rank=group.rank, world=group.world)
-    for images, targets in formatted(batches, config):
-        if group.world == 1 and stop():
-            raise Stopped
-        if not len(targets):  # a process that a small last batch leaves without images
-            continue
-        with autocast(config.recipe.precision, device):
-            outputs = task.predict(network, images)
-        meter.update(outputs, targets)
-    group.add(meter.sums)
-    return dict(meter.compute())

@@ -94,8 +94,7 @@ def test_official_lists_and_recordings_that_stay_whole(tmp_path: Path):
     found = load(tmp_path, "data.options.val_share=0.25")
     assert (len(found.train), len(found.val), len(found.test)) == (12, 4, 4)
     groups = [
-        {files[0].split("_g")[1][:2] for files in s.videos.files}
-        for s in (found.train, found.val, found.test)
+        {video.split("_g")[1][:2] for video in s.videos.places} for s in (found.train, found.val, found.test)
     ]
     assert not groups[0] & groups[1]
     assert groups[2] == {"05"}
@@ -119,7 +118,7 @@ def test_hmdb51s_lists_and_sources_that_stay_whole(tmp_path: Path):
     found = load(tmp_path, "data=hmdb51", "data.options.val_share=0.3")
     assert found.classes == ["brush_hair", "run"]
     assert (len(found.train) + len(found.val), len(found.test)) == (20, 2)
-    sources = [{files[0].split("/")[1][:5] for files in s.videos.files} for s in (found.train, found.val)]
+    sources = [{video.split("/")[1][:5] for video in s.videos.places} for s in (found.train, found.val)]
     assert not sources[0] & sources[1]
     (lists / "run_test_split1.txt").write_text("film1_run_u_cm_np1_ba_goo_0.avi 7")
     with pytest.raises(UserError, match="is not a video and 0, 1 or 2"):
@@ -161,7 +160,7 @@ def test_what_the_folder_does_not_hold_is_refused(kinetics: Path, words: list[st
 
 def test_empty_and_damaged_folders_are_named(kinetics: Path, tmp_path: Path):
     (kinetics / "val" / "run" / "clip9" / "001.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"001.png cannot be read"):
+    with pytest.raises(UserError, match=r"clip9/001.png cannot be read"):
         list(load(kinetics).test.batches(2))
     (kinetics / "train" / "run" / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no frames"):
@@ -172,7 +171,7 @@ def test_empty_and_damaged_folders_are_named(kinetics: Path, tmp_path: Path):
 
 def test_frames_of_different_sizes_are_named(kinetics: Path):
     Image.new("RGB", (5, 5)).save(kinetics / "val" / "run" / "clip9" / "001.png")
-    with pytest.raises(UserError, match="differ in size"):
+    with pytest.raises(UserError, match="differs in size"):
         list(load(kinetics).test.batches(2))
 
 
@@ -290,3 +289,56 @@ def test_the_real_digits(data_root: Path):
         pytest.skip("no MNIST beside the other data sets")
     found = images(data_root / "mnist_small")
     assert (len(found.train), len(found.val), len(found.test)) == (9000, 1000, 10_000)
+
+
+# Names of frames
+
+
+def test_frames_are_read_in_the_order_of_their_numbers(tmp_path: Path):
+    for name in ("jump", "run"):
+        for part, count in (("train", 4), ("val", 1)):
+            for i in range(count):
+                place = tmp_path / part / name / f"clip{i}"
+                place.mkdir(parents=True)
+                for t in range(1, 13):
+                    Image.new("RGB", (8, 8), (20 * t, 0, 0)).save(place / f"{t}.png")
+    (clips,) = (x for x, _ in load(tmp_path).test.batches(4))
+    red = clips[0, :, 0, 0, 0]
+    assert red[0] < red[1] < red[2]  # frames 3, 7 and 11; as text the order is 1, 10, 11, 12, 2, ...
+
+
+def test_frames_of_several_kinds_are_refused_until_one_is_named(kinetics: Path):
+    before = load(kinetics).checksum
+    for place in kinetics.glob("*/*/*"):
+        for t in range(6):
+            Image.new("L", (12, 10), 128).save(place / f"flow_x_{t:05d}.jpg")
+            Image.new("L", (12, 10), 128).save(place / f"flow_y_{t:05d}.jpg")
+    with pytest.raises(
+        UserError,
+        match=r"frames of several kinds: \*\.png, flow_x_\*\.jpg, flow_y_\*\.jpg: .*pattern=",
+    ):
+        load(kinetics)
+    assert load(kinetics, "data.pattern='???.png'").checksum == before
+    assert load(kinetics, "data.pattern='flow_x_*'").checksum != before
+    with pytest.raises(UserError, match="holds no frames"):
+        load(kinetics, "data.pattern='img_*'")
+
+
+def test_videos_with_names_that_are_not_utf_8_are_read(kinetics: Path):
+    import os
+
+    os.rename(kinetics / "train" / "run" / "clip0", os.fsencode(kinetics / "train" / "run") + b"/\xff\xfe")
+    found = load(kinetics)
+    assert len(found.train) + len(found.val) == 12
+    assert sum(len(x) for x, _ in found.train.batches(4)) == len(found.train)
+
+
+def test_frames_of_many_videos_share_their_names(kinetics: Path):
+    videos = load(kinetics).train.videos
+    assert len({id(names) for names in videos.frames}) == 1
+
+
+def test_a_damaged_frame_that_evaluation_reads_is_named_before_training(kinetics: Path):
+    (kinetics / "val" / "run" / "clip9" / "002.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 file cannot be used .*clip9/002\.png is empty"):
+        load(kinetics)

@@ -243,9 +243,9 @@ def test_a_mechanism_s_learning_rates_reach_the_optimizer_and_others_keep_the_re
     (module, *_) = graft(model, "dcn", {"offset_lr": 0.25}, Site(instead=["layer1.0.conv2"]), IMAGE)
     settings = Optimizer(name="sgd", lr=0.4)
     groups = optimizer(model, settings).param_groups
-    slow = next(group for group in groups if group["lr_scale"] == 0.25)
+    slow = next(group for group in groups if group["lr"] == 0.25 * 0.4)
     assert {id(p) for p in slow["params"]} == {id(p) for p in module.offset.parameters()}
-    assert groups[0]["lr_scale"] == 1.0 and len(groups) == 2
+    assert groups[0]["lr"] == 0.4 and len(groups) == 2
     assert lr_scale(network()) == {} and len(optimizer(network(), settings).param_groups) == 1
 
 

@@ -317,7 +317,7 @@ def test_status_tells_what_is_done_runs_was_interrupted_and_failed(tmp_path):
     for cell in (running, dead):
         beat = heartbeat.Heartbeat(cell, lambda **event: None)
         beat.begin()
-        beat.epoch({"epoch": 1, "train_loss": 1.25, "val_top1": 45.5})
+        beat.epoch({"epoch": 1, "train_objective": 1.25, "val_top1": 45.5})
     state = json.loads((runs / dead.key / "state.json").read_text())
     (runs / dead.key / "state.json").write_text(json.dumps({**state, "pid": 2**22 + 1}))
     registry.Book(runs, registry.Entry("processes", 2, 4)).write(ended=1, left="3 min left")

@@ -12,8 +12,8 @@ from attnbench.tasks.cls import Meter, Task
 CPU = torch.device("cpu")
 
 
-def measured(logits: torch.Tensor, targets: torch.Tensor, parts: int = 1, smoothing: float = 0.0) -> dict:
-    meter = Meter(smoothing, CPU)
+def measured(logits: torch.Tensor, targets: torch.Tensor, parts: int = 1) -> dict:
+    meter = Meter(CPU)
     for x, y in zip(logits.chunk(parts), targets.chunk(parts)):
         meter.update(x, y)
     return meter.compute()
@@ -43,13 +43,25 @@ def test_metrics_are_those_of_torchmetrics(parts):
     assert found["ece"] == pytest.approx(100 * float(expected), rel=1e-4)
 
 
-def test_loss_is_smoothed_and_likelihood_is_not():
+def test_of_equal_scores_the_first_class_is_the_prediction():
+    logits = torch.zeros(2, 10)
+    found = measured(logits, torch.tensor([0, 9]))
+    assert found["top1"] == 50  # the first, as argmax has it
+    assert found["top5"] == 50
+    logits[:, 9] = 1
+    assert measured(logits, torch.tensor([4, 3]))["top5"] == 50  # 9, 0, 1, 2, 3 are the five
+
+
+def test_the_loss_of_an_evaluation_is_not_smoothed_and_the_objective_is():
     torch.manual_seed(0)
     logits, targets = torch.randn(20, 10), torch.randint(0, 10, (20,))
-    plain, smooth = measured(logits, targets), measured(logits, targets, smoothing=0.1)
-    assert smooth["nll"] == plain["nll"]
-    expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
-    assert smooth["loss"] == pytest.approx(float(expected), rel=1e-6)
+    task = Task(cell(["recipe.label_smoothing=0.1"]).config)
+    meter = task.meter(CPU)
+    meter.update(logits, targets)
+    plain = float(torch.nn.functional.cross_entropy(logits, targets))
+    assert meter.compute()["loss"] == pytest.approx(plain, rel=1e-6)
+    smooth = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    assert float(task.loss(logits, targets)) == pytest.approx(float(smooth), rel=1e-6) != plain
 
 
 def test_training_loss_takes_labels_and_shares():

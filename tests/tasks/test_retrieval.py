@@ -207,7 +207,7 @@ def test_the_official_lists_say_which_tracks_and_queries_there_are(mars: Path):
     [
         (["data.classes=10"], "set data.classes=9"),
         (["data.options.val_share=1.5"], "between 0 and 1"),
-        (["data.train=99"], "99 tracks are asked for"),
+        (["data.train=99"], "data.train=99, but the train split has 36"),
     ],
 )
 def test_what_the_folder_does_not_hold_is_refused(mars: Path, words: list[str], message: str):
@@ -221,3 +221,33 @@ def test_names_that_say_nothing_and_folders_that_are_missing(mars: Path, tmp_pat
         load(mars)
     with pytest.raises(UserError, match="no folders bbox_train/"):
         load(mars / "bbox_train")
+
+
+def test_sets_with_one_tracklet_a_camera_search_from_the_first_camera(tmp_path: Path):
+    """PRID and iLIDS-VID: the first camera's tracklets are searched for among the second's."""
+    people(tmp_path, "bbox_train", [f"{i:04d}" for i in range(1, 11)], tracks=1)
+    people(tmp_path, "bbox_test", ["0011", "0012"], tracks=1)
+    targets = load(tmp_path).test.targets
+    assert [tuple(row) for row in targets.tolist()] == [(11, 1, 1), (11, 2, 0), (12, 1, 1), (12, 2, 0)]
+    vectors = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+    found = ranking(vectors, targets)
+    assert found.first.tolist() == [0, 0]
+
+
+def test_a_set_without_matches_is_refused_while_it_is_read(tmp_path: Path):
+    people(tmp_path, "bbox_train", [f"{i:04d}" for i in range(1, 11)])
+    people(tmp_path, "bbox_test", ["0011", "0012"], cameras=1)
+    with pytest.raises(UserError, match="4 tracklets of the test split no query has a match at"):
+        load(tmp_path)
+
+
+def test_fewer_tracklets_train_all_identities_and_test_whole_ones(mars: Path):
+    few, more = load(mars, "data.train=9"), load(mars, "data.train=18")
+    assert sorted(few.train.targets.tolist()) == list(range(9))
+    assert set(few.train.videos.places) <= set(more.train.videos.places)
+    found = load(mars, "data.test=4")
+    assert len(found.test) == 4 and len({i for i, _, _ in found.test.targets.tolist()}) == 1
+    with pytest.raises(UserError, match=r"no query has a match .*is data\.test too small"):
+        load(mars, "data.test=2")
+    with pytest.raises(UserError, match=r"data\.test=17, but the test split has 16 tracklets"):
+        load(mars, "data.test=17")

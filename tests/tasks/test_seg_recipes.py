@@ -8,7 +8,8 @@ from attnbench.config import load as compose
 from attnbench.config.schema import Optimizer, Recipe, Schedule
 from attnbench.errors import UserError
 from attnbench.tasks import seg
-from attnbench.training.optim import optimizer, schedule
+from attnbench.training.optim import Schedule as Rates
+from attnbench.training.optim import optimizer
 
 
 def network():
@@ -42,7 +43,7 @@ def test_poly_falls_at_every_step_to_the_power():
     recipe = Recipe(name="x", epochs=4, optimizer=Optimizer(name="momentum", lr=0.01))
     recipe.schedule = Schedule(name="poly", power=0.9)
     opt = optimizer(network(), recipe.optimizer)
-    plan = schedule(opt, recipe, 5)
+    plan = Rates(opt, recipe, 5)
     for step in range(20):
         plan.step_update(step)
         assert opt.param_groups[0]["lr"] == pytest.approx(0.01 * (1 - step / 20) ** 0.9)
@@ -53,7 +54,7 @@ def test_the_head_learns_at_its_own_rate():
     recipe = Recipe(name="x", optimizer=Optimizer(name="momentum", lr=0.01, head_lr=10.0), epochs=2)
     recipe.schedule = Schedule(name="poly")
     opt = optimizer(net, recipe.optimizer, "encoder")
-    schedule(opt, recipe, 10).step_update(7)
+    Rates(opt, recipe, 10).step_update(7)
     rate = rates(opt)
     assert rate[net["head"].weight] == rate[net["head"].bias] == pytest.approx(10 * rate[net["encoder"].bias])
     assert rate[net["encoder"].weight] == opt.param_groups[0]["lr"] < 0.01  # what the curve shows

@@ -136,7 +136,7 @@ def test_metrics_by_hand():
     targets = torch.tensor([[1, 10, AFTER], [1, 2, 10], [10, AFTER, AFTER]])
     named = torch.tensor([[1, 10, 5], [1, 3, 10], [10, 7, 7]])
     scores = torch.nn.functional.one_hot(named, 11) * 2.0
-    parts = [Meter(0.0, CPU), Meter(0.0, CPU)]
+    parts = [Meter(CPU), Meter(CPU)]
     parts[0].update(scores[:1], targets[:1])
     parts[1].update(scores[1:], targets[1:])
     parts[0].sums += parts[1].sums

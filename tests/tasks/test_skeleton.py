@@ -116,7 +116,7 @@ def test_a_cell_learns(tmp_path: Path):
     words += ["cost.latency=false", "cost.memory=false", f"results={tmp_path}", f"runs={tmp_path}"]
     record = run.run(cell([*SMALL, *words]))
     assert record["status"] == "done", record["reason"]
-    assert record["curve"][-1]["train_loss"] < record["curve"][0]["train_loss"]
+    assert record["curve"][-1]["train_objective"] < record["curve"][0]["train_objective"]
     assert record["cost"]["input"] == [12, 15, 3]
     assert record["cost"]["macs"] > 12 * 100_000
     assert not record["cost"]["uncounted"]
@@ -220,3 +220,14 @@ def test_the_real_set(data_root: Path):
     assert (len(found.train) + len(found.val), len(found.test)) == (227, 55)
     assert sorted(np.unique(found.train.labels)) == list(range(8))
     assert found.train.joints.abs().max() < 5
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_joints_that_are_not_finite_are_refused_by_file_and_line(folder: Path, value: str, tmp_path: Path):
+    file = sorted(shutil.copytree(folder, tmp_path / "sbu").glob("*/*/*/skeleton_pos.txt"))[0]
+    lines = file.read_text().splitlines()
+    fields = lines[1].split(",")
+    lines[1] = ",".join([fields[0], value, *fields[2:]])
+    file.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"skeleton_pos\.txt, line 2: .* not a finite number"):
+        sets(tmp_path / "sbu")

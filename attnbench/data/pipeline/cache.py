@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as Steps
 
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.crop import boxes
+from attnbench.data.pipeline.examine import checksum
 from attnbench.data.pipeline.images import Files, cut, decode
 from attnbench.data.pipeline.order import Plan
 from attnbench.data.pipeline.split import Split
@@ -23,7 +24,7 @@ from attnbench.data.pipeline.stream import loader
 from attnbench.errors import UserError
 from attnbench.records import locked
 
-FORMAT = 1  # of the cache; another number makes old caches stale
+FORMAT = 2  # of the cache; another number makes old caches stale
 CHUNK = 64  # images that a worker decodes at a time
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -76,11 +77,11 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
 def open_cache(folder: Path, files: Files, side: int, channels: int, workers: int) -> Cache:
     """The files' cache at side x side px in a folder: read where it exists, else built.
 
-    It is named by the files' names and sizes and by its own settings, is built aside and renamed
+    It is named by the files' contents and by its own settings, is built aside and renamed
     when whole, by one process while others wait. Raises `UserError` where the disk is too small or a
     file is damaged.
     """
-    key = sha256(f"{FORMAT} {files.checksum()} {side} {channels}".encode()).hexdigest()[:16]
+    key = sha256(f"{FORMAT} {checksum(files.digests)} {side} {channels}".encode()).hexdigest()[:16]
     place = folder / key
     if not place.is_dir():
         try:

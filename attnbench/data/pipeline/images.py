@@ -2,82 +2,95 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from PIL import Image
 
+from attnbench.data.pipeline import listing
 from attnbench.errors import UserError
 
 MODES = {1: "L", 3: "RGB"}
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+DEEP = ("I;16", "I;16L", "I;16B")  # modes of 16 bits
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what damaged files raise
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files of a data set, by their names in `folder`, with bytes and class of each."""
+    """Image files of a data set, by their names in `folder`, with the class of each."""
 
     folder: Path
     names: np.ndarray  # as bytes: one array, so that worker processes share it
-    sizes: Int[np.ndarray, " n"]
     labels: Int[np.ndarray, " n"]
+    # Of their contents, once they were examined.
+    digests: UInt8[np.ndarray, "n 16"] = field(default_factory=lambda: np.zeros((0, 16), np.uint8))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, rows: np.ndarray) -> "Files":
-        return Files(self.folder, self.names[rows], self.sizes[rows], self.labels[rows])
+        digests = self.digests[rows] if len(self.digests) else self.digests
+        return Files(self.folder, self.names[rows], self.labels[rows], digests)
 
     def path(self, row: int) -> Path:
         return self.folder / os.fsdecode(self.names[row])
 
-    def checksum(self) -> str:
-        """Of names and sizes, in order; a short sha256."""
-        return sha256(self.names.tobytes() + np.asarray(self.sizes, np.int64).tobytes()).hexdigest()[:16]
 
-
-def classes(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted: one class each."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-
-
-def listing(folder: Path, part: str, names: list[str]) -> Files:
+def listed(folder: Path, part: str, names: list[str]) -> Files:
     """The images of folder/part/CLASS, at any depth; `UserError` where the classes are not those named."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    extra = sorted(set(classes(folder / part)) - set(names))
-    if extra:
+    there = listing.folders(folder / part)
+    if extra := sorted(set(there) - set(names)):
         raise UserError(
             f"{folder / part} holds classes that the training images lack: {', '.join(extra[:5])}"
         )
-    index = {name: label for label, name in enumerate(names)}
-    try:
-        found = make_dataset(str(folder / part), index, extensions=IMG_EXTENSIONS)
-    except FileNotFoundError as error:
-        raise UserError(f"{folder / part}: {error}") from error
-    paths, labels = zip(*found)
-    relative = [os.fsencode(os.path.relpath(path, folder)) for path in paths]
-    sizes = [os.stat(path).st_size for path in paths]
-    return Files(folder, np.array(relative), np.array(sizes), np.array(labels))
+    if missing := [name for name in names if name not in there]:
+        raise UserError(f"{folder / part}: no folder of class {', '.join(missing[:5])}")
+    inside = {name: listing.tree(folder / part / name, ENDINGS) for name in names}
+    if empty := [name for name, found in inside.items() if not found]:
+        raise UserError(
+            f"{folder / part}: no image in {', '.join(empty[:5])} (known endings: {' '.join(ENDINGS)}): "
+            "fill or remove the folder"
+        )
+    paths = [os.fsencode(os.path.join(part, name, file)) for name, found in inside.items() for file in found]
+    labels = np.repeat(np.arange(len(names)), [len(found) for found in inside.values()])
+    return Files(folder, np.array(paths), labels)
 
 
-def join(first: Files, second: Files) -> Files:
-    """The files of one after those of the other, both of one folder."""
-    parts = (
-        np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("names", "sizes", "labels")
-    )
-    return Files(first.folder, *parts)
+def join(*parts: Files) -> Files:
+    """The files of several listings of one folder, one after another."""
+    names, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("names", "labels"))
+    return Files(parts[0].folder, names, labels)
+
+
+def usable(image: Image.Image) -> None:
+    """Raise `ValueError` for a kind of image whose values have no known meaning as 8 bits."""
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(f"{image.format} of mode {image.mode}, of unknown range; convert it to 8 bits")
+
+
+def plain(image: Image.Image, channels: int) -> Image.Image:
+    """The image in colour or grey, 8 bits: of 16 the upper 8; transparency and EXIF's rotation are ignored.
+
+    Of an animation, the first frame; other colours (CMYK, palettes) as Pillow converts them.
+    """
+    usable(image)
+    if image.mode in (*DEEP, "I"):
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    return image.convert(MODES[channels])
 
 
 def decode(path: Path, channels: int) -> Image.Image:
-    """The image, in colour or grey; raises `UserError` with its name where it cannot be read."""
+    """The image as `plain` has it; raises `UserError` with its name where it cannot be read."""
     try:
         with Image.open(path) as image:
-            return image.convert(MODES[channels])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}): replace or delete it") from error
+            return plain(image, channels)
+    except BROKEN as error:
+        raise UserError(
+            f"{listing.shown(path)} cannot be read as an image ({error}): replace or delete it"
+        ) from error
 
 
 def cut(image: Image.Image, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:

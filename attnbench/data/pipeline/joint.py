@@ -16,7 +16,8 @@ from attnbench.data.pipeline.crop import weights
 from attnbench.data.pipeline.masks import IGNORE
 from attnbench.data.pipeline.order import Draws
 
-HUE = 0.1  # of jitter: how far hues move, as a share of the circle
+HUE = 0.2  # of jitter: how far hues move, as a share of the circle
+LEVELS = 64  # of jitter: how far brightness moves, of 255
 
 
 class View(NamedTuple):
@@ -31,6 +32,11 @@ class View(NamedTuple):
         """Where the window's rows (axis 0) or columns (1) have their middles in the unscaled images."""
         at = torch.arange(self.size[axis], device=self.begin.device) + 0.5
         return (self.begin[:, axis, None] + at) / self.scale[:, None]
+
+    @property
+    def seen(self) -> Bool[Tensor, "b n m"]:
+        """Which of the window's pixels show the image."""
+        return self.inside(0)[:, :, None] & self.inside(1)[:, None, :]
 
     def inside(self, axis: int) -> Bool[Tensor, "b n"]:
         at = self.places(axis)
@@ -63,9 +69,9 @@ class Joint:
             images = jitter(images, draws.view[:, 1:], augment.jitter)
         outside = None
         if augment.crop != "none":
-            view = self._view(draws, augment, inner)
+            view = self._view(draws, augment, inner, masks)
             images, masks = sample(images, view), pick(masks, view)
-            outside = ~(view.inside(0)[:, :, None] & view.inside(1)[:, None, :])
+            outside = ~view.seen
             masks = masks.masked_fill(outside, IGNORE)
         x = self.pixels.normalise(images)
         if outside is not None:
@@ -76,19 +82,44 @@ class Joint:
             masks = torch.where(mirrored, masks.flip(2), masks)
         return x.contiguous(memory_format=torch.channels_last), masks.long()
 
-    def _view(self, draws: Draws, augment: Augment, inner: Int[np.ndarray, "b 2"]) -> View:
+    def _view(
+        self, draws: Draws, augment: Augment, inner: Int[np.ndarray, "b 2"], masks: UInt8[Tensor, "b h w"]
+    ) -> View:
         """The drawn window: whole px, so that an image that is not scaled stays as it is."""
         if augment.crop == "pad":
-            size, scale = self.size, np.ones(len(inner))
+            scale = np.ones(len(inner))
             begin = np.floor(draws.uniform[:, :2] * (2 * augment.padding + 1)) - augment.padding
-        else:
-            low, high = augment.resize
-            size = (augment.crop_size[0], augment.crop_size[1]) if augment.crop_size else self.size
-            scale = low + draws.view[:, 0] * (high - low)
-            room = np.rint(inner * scale[:, None]) - size  # below 0: the window is larger than the image
-            begin = np.floor(draws.uniform[:, :2] * (np.abs(room) + 1)) * np.sign(room)
+            return self._window(self.size, begin, scale, inner)
+        low, high = augment.resize
+        size = (augment.crop_size[0], augment.crop_size[1]) if augment.crop_size else self.size
+        scale = low + draws.view[:, 0] * (high - low)
+        room = np.rint(inner * scale[:, None]) - size  # below 0: the window is larger than the image
+        begin = _begin(draws.uniform[:, :2], room)
+        for again in draws.boxes[:, :, 2:].swapaxes(0, 1) if augment.max_class_share < 1 else ():
+            view = self._window(size, begin, scale, inner)
+            shares = class_share(pick(masks, view).masked_fill(~view.seen, IGNORE)).cpu().numpy()
+            begin = np.where((shares < augment.max_class_share)[:, None], begin, _begin(again, room))
+        return self._window(size, begin, scale, inner)
+
+    def _window(
+        self, size: tuple[int, int], begin: np.ndarray, scale: np.ndarray, inner: Int[np.ndarray, "b 2"]
+    ) -> View:
         parts = (torch.from_numpy(np.asarray(p, np.float32)).to(self.device) for p in (begin, scale, inner))
         return View(size, *parts)
+
+
+def _begin(uniform: Float[np.ndarray, "b 2"], room: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, "b 2"]:
+    return np.floor(uniform * (np.abs(room) + 1)) * np.sign(room)
+
+
+def class_share(masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+    """The share of each mask's labelled pixels that its most frequent class has; 1 without any."""
+    counts = torch.zeros(len(masks), 256, device=masks.device)
+    flat = masks.flatten(1).long()
+    counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=counts.dtype))
+    counts[:, IGNORE] = 0
+    total = counts.sum(1)
+    return torch.where(total > 0, counts.amax(1) / total.clamp(min=1), 1.0)
 
 
 def sample(images: Tensor, view: View) -> Float[Tensor, "b h w c"]:
@@ -113,14 +144,37 @@ def pick(pixels: Tensor, view: View) -> Tensor:
 def jitter(
     images: UInt8[Tensor, "b h w c"], drawn: Float[np.ndarray, "b 4"], strength: float
 ) -> UInt8[Tensor, "b h w c"]:
-    """Change each image's brightness, contrast and saturation by a factor of 1 +- strength, and its hue."""
+    """Change brightness, contrast, saturation and hue of each image, each with probability 1/2.
+
+    Brightness moves by up to `LEVELS` times the strength, contrast and saturation are multiplied by 1 +-
+    strength, hues move by up to `HUE` times the strength of the circle; contrast comes second or last.
+    Source: mmsegmentation's PhotoMetricDistortion, which is strength 0.5.
+    """
     from torchvision.transforms.v2 import functional
 
-    changes = (2 * drawn - 1) * strength
     out = torch.empty_like(images)
-    for i, (brightness, contrast, saturation, hue) in enumerate(changes.tolist()):
-        image = functional.adjust_brightness(images[i].permute(2, 0, 1), 1 + brightness)
-        image = functional.adjust_contrast(image, 1 + contrast)
-        image = functional.adjust_saturation(image, 1 + saturation)
-        out[i] = functional.adjust_hue(image, HUE * hue).permute(1, 2, 0)
+    for i, (brightness, contrast, saturation, hue) in enumerate(drawn.tolist()):
+        image = images[i].permute(2, 0, 1)
+        if (by := _change(brightness)) is not None:
+            image = _levels(image, 1.0, LEVELS * strength * by)
+        late = contrast >= 0.75  # of the half that changes the contrast, half comes last
+        factor = None if contrast < 0.5 else 1 + strength * (8 * (contrast % 0.25) - 1)
+        if factor is not None and not late:
+            image = _levels(image, factor, 0.0)
+        if (by := _change(saturation)) is not None:
+            image = functional.adjust_saturation(image, 1 + strength * by)
+        if (by := _change(hue)) is not None:
+            image = functional.adjust_hue(image, HUE * strength * by)
+        if factor is not None and late:
+            image = _levels(image, factor, 0.0)
+        out[i] = image.permute(1, 2, 0)
     return out
+
+
+def _change(drawn: float) -> float | None:
+    """A number of [-1, 1) from the upper half of [0, 1); None, no change, from the lower."""
+    return None if drawn < 0.5 else 4 * drawn - 3
+
+
+def _levels(image: UInt8[Tensor, "c h w"], factor: float, add: float) -> UInt8[Tensor, "c h w"]:
+    return (image.float() * factor + add).clamp(0, 255).to(torch.uint8)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset as Steps
 
 from attnbench.config.schema import Data
 from attnbench.data import one_count
+from attnbench.data.pipeline.examine import Examination, checksum
 from attnbench.data.pipeline.joint import Joint
 from attnbench.data.pipeline.masks import Frame, Pairs, keep
 from attnbench.data.pipeline.order import Plan, generator
@@ -124,13 +124,15 @@ def dataset(
 ) -> Dataset:
     """A data set of files for each of train, val and test, thinned as the settings ask."""
     one_count(data, chosen["subset"])
+    examine = Examination(data.name)
+    parts = {split: pairs.examined(examine) for split, pairs in parts.items()}
+    examine.finish()
     for split, pairs in parts.items():
-        pairs.checksum()  # before masks are read for a subset: what is missing is missed at once
         wanted = chosen["subset"] if split == "train" and data.train is None else getattr(data, split)
         seed = TEST_SEED if split == "test" else data.split_seed
         parts[split] = pairs[keep(pairs, np.arange(len(pairs)), len(names), wanted, split, seed)]
     frame, joint = Frame.of(data), Joint(data, device)
-    checksum = sha256(" ".join(pairs.checksum() for pairs in parts.values()).encode()).hexdigest()[:16]
+    contents = checksum(np.concatenate([pairs.digests for pairs in parts.values()]))
     splits: dict[str, Split] = {}
     fits = _fits(sum(map(len, parts.values())), frame, chosen["resident"])
     for split, pairs in parts.items():
@@ -139,7 +141,7 @@ def dataset(
             splits[split] = ResidentMasks(*arrays, joint, device)
         else:
             splits[split] = StreamedMasks(pairs, frame, joint, device, workers)
-    return Dataset(names, splits["train"], splits["val"], splits["test"], checksum)
+    return Dataset(names, splits["train"], splits["val"], splits["test"], contents)
 
 
 def _fits(count: int, frame: Frame, wanted: bool | None) -> bool:
@@ -150,11 +152,11 @@ def _fits(count: int, frame: Frame, wanted: bool | None) -> bool:
 
 
 class Key:
-    """Pairs as the key of a cache: equal where files, their sizes and the meaning of values are."""
+    """Pairs as the key of a cache: equal where the contents of files and the meaning of values are."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.pairs = pairs
-        self.value = (*map(str, pairs.images), pairs.checksum(), pairs.table.tobytes())
+        self.value = (pairs.digests.tobytes(), pairs.table.tobytes())
 
     def __hash__(self) -> int:
         return hash(self.value)

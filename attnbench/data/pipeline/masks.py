@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from attnbench.config.schema import Data
 from attnbench.data import kept
+from attnbench.data.pipeline.examine import Examination, content, mask, picture
 from attnbench.data.pipeline.images import decode
 from attnbench.data.pipeline.order import generator
 from attnbench.errors import UserError
@@ -55,23 +55,26 @@ class Pairs:
     images: np.ndarray  # as text: one array, so that worker processes share it
     masks: np.ndarray
     table: UInt8[np.ndarray, " 256"]  # what a mask's values mean: a class, IGNORE or UNKNOWN
+    # Of the contents of image and mask, once they were examined.
+    digests: UInt8[np.ndarray, "n 32"] = field(default_factory=lambda: np.zeros((0, 32), np.uint8))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: np.ndarray) -> "Pairs":
-        return replace(self, images=self.images[rows], masks=self.masks[rows])
+        digests = self.digests[rows] if len(self.digests) else self.digests
+        return replace(self, images=self.images[rows], masks=self.masks[rows], digests=digests)
 
-    def checksum(self) -> str:
-        """Of the files' names and sizes, in order; raises `UserError` for one that is missing."""
-        digest = sha256()
-        for name in (*self.images, *self.masks):
-            try:
-                size = Path(name).stat().st_size
-            except OSError:
-                raise UserError(f"{name} is missing, though the set's lists ask for it") from None
-            digest.update(f"{Path(name).name} {size} ".encode())
-        return digest.hexdigest()[:16]
+    def examined(self, examine: Examination) -> "Pairs":
+        """With digests of the contents; what is wrong with any file is kept for `examine.finish`."""
+        images = examine([Path(name) for name in self.images], picture)
+        masks = examine([Path(name) for name in self.masks], mask_or_matrix)
+        known = images.sizes.any(1) & masks.sizes.any(1)
+        for row in np.flatnonzero(known & (images.sizes != masks.sizes).any(1)):
+            (high, wide), (tall, broad) = images.sizes[row], masks.sizes[row]
+            fault = f"is a mask of {broad}x{tall} px, but its image has {wide}x{high}"
+            examine.faults.append((Path(self.masks[row]), fault))
+        return replace(self, digests=np.concatenate([images.digests, masks.digests], 1))
 
     def read(self, row: int, frame: Frame) -> Pair:
         """A pair in a frame; raises `UserError` naming a file that is damaged or no mask of its image."""
@@ -103,6 +106,11 @@ class Pairs:
             known = ", ".join(_ranges(np.flatnonzero(self.table != UNKNOWN)))
             raise UserError(f"{name}: value {values[wrong][0]} is no class; masks of this set hold {known}")
         return labels
+
+
+def mask_or_matrix(path: Path, end: bytes) -> tuple[int, int]:
+    """A mask's height and width, not looked for in files of Matlab."""
+    return (content if path.suffix == ".mat" else mask)(path, end)
 
 
 def _values(name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from attnbench.config.schema import Augment
 
 MASK = 2**64 - 1
-TRIES = 10  # boxes drawn for a resized crop before the middle of the image is taken
+TRIES = 10  # boxes drawn for a resized crop before the middle is taken, or again for one of a single class
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -33,7 +33,7 @@ class Draws(NamedTuple):
     """Uniform random numbers in [0, 1) for each image of a batch."""
 
     uniform: Float[np.ndarray, "b 5"]  # offset down, offset right, flip, hole down, hole right
-    boxes: Float[np.ndarray, "b t 4"]  # area, aspect, down, right of each try of a resized crop
+    boxes: Float[np.ndarray, "b t 4"]  # area, aspect, down, right of each try of a crop that is drawn again
     view: Float[np.ndarray, "b 5"]  # scale of a scaled crop; brightness, contrast, saturation, hue
 
     def of(self, row: int) -> "Draws":
@@ -87,6 +87,7 @@ class Plan:
             return Batch(rows[mine], None)
         rng = generator(self.seed, self.epoch, step)
         uniform = rng.random((len(rows), 5))[mine]
-        tries = TRIES if self.augment.crop == "resized" else 0
+        again = self.augment.crop == "scaled" and self.augment.max_class_share < 1
+        tries = TRIES if again or self.augment.crop == "resized" else 0
         boxes = rng.random((len(rows), tries, 4))[mine]
         return Batch(rows[mine], Draws(uniform, boxes, rng.random((len(rows), 5))[mine]))

@@ -1,8 +1,8 @@
 """Clips from folders of frame files or from video files, decoded anew in each pass by worker processes."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset as Steps
 
 from attnbench.config.schema import Data
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.clips import stacked
 from attnbench.data.pipeline.crop import boxes
+from attnbench.data.pipeline.examine import FILES, Examination, checksum, content, picture
 from attnbench.data.pipeline.images import decode
 from attnbench.data.pipeline.order import Draws, Plan, generator
-from attnbench.data.pipeline.split import Split
+from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.data.pipeline.stream import loader
 from attnbench.errors import UserError
 
@@ -30,22 +32,54 @@ TEMPORAL = 0x74696D65  # parts the draw of frames from the draws for their pixel
 
 @dataclass(frozen=True)
 class Videos:
-    """Videos of a set: the names of each one's frames in `folder`, in order, or of its one video file."""
+    """Videos of a set: where each lies in `folder`, and the names of its frames there, in order.
+
+    A video file has no frames. Videos whose frames have the same names share them.
+    """
 
     folder: Path
-    files: Sequence[tuple[str, ...]]
+    places: Sequence[str]
+    frames: Sequence[tuple[str, ...]]
     targets: Int[np.ndarray, " n"] | Int[np.ndarray, "n 3"]
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.places)
 
     def __getitem__(self, rows: Int[np.ndarray, " m"]) -> "Videos":
-        return Videos(self.folder, [self.files[row] for row in rows], self.targets[rows])
+        places, frames = ([part[row] for row in rows] for part in (self.places, self.frames))
+        return Videos(self.folder, places, frames, self.targets[rows])
 
-    def checksum(self) -> str:
-        """Of the names and targets; a short sha256."""
-        names = "\n".join("\t".join(files) for files in self.files)
-        return sha256(names.encode() + np.asarray(self.targets, np.int64).tobytes()).hexdigest()[:16]
+    def paths(self, row: int, rows: Sequence[int] | np.ndarray | None = None) -> list[Path]:
+        """The files of one video's frames, of those rows or of all; its one file where it is a video file."""
+        place, names = self.folder / self.places[row], self.frames[row]
+        if not names:
+            return [place]
+        return [place / names[i] for i in (range(len(names)) if rows is None else rows)]
+
+    def checksum(self, examine: Examination, frames: int) -> str:
+        """Of the contents of the frames that evaluation reads, of how many there are, and of the targets.
+
+        What is wrong with them is kept for `examine.finish`.
+        """
+        read = [self._evaluated(row, frames) for row in range(len(self))]
+        pictures = [path for row, paths in enumerate(read) if self.frames[row] for path in paths]
+        videos = [path for row, paths in enumerate(read) if not self.frames[row] for path in paths]
+        seen, whole = examine(pictures, picture), examine(videos, content)
+        self._same_sizes(examine, pictures, seen.sizes)
+        counts = np.array([len(names) for names in self.frames])
+        return checksum(np.concatenate([seen.digests, whole.digests]), counts, self.targets)
+
+    def _evaluated(self, row: int, frames: int) -> list[Path]:
+        names = self.frames[row]
+        return self.paths(row, np.unique(chosen(len(names), frames, None)) if names else None)
+
+    @staticmethod
+    def _same_sizes(examine: Examination, paths: list[Path], sizes: Int[np.ndarray, "n 2"]) -> None:
+        """Keep, as a fault, a frame of another size than the one before it in the same video."""
+        for row in range(1, len(paths)):
+            alike = (sizes[row] == sizes[row - 1]).all() or not (sizes[row].any() and sizes[row - 1].any())
+            if not alike and paths[row].parent == paths[row - 1].parent:
+                examine.faults.append((paths[row], "differs in size from the video's other frames"))
 
 
 def chosen(length: int, frames: int, draw: np.ndarray | None) -> Int[np.ndarray, " t"]:
@@ -94,11 +128,11 @@ class Decoded(Steps):
 
 def read(videos: Videos, row: int, frames: int, draw: np.ndarray | None, channels: int) -> list[Image.Image]:
     """The frames of a clip; raises `UserError` where a file cannot be read."""
-    files = videos.files[row]
-    paths = [videos.folder / file for file in files]
-    if len(files) == 1 and paths[0].suffix.lower() in VIDEOS:
-        return _decoded(paths[0], frames, draw, channels)
-    found = [decode(paths[i], channels) for i in chosen(len(files), frames, draw)]
+    names = videos.frames[row]
+    if not names:
+        return _decoded(videos.folder / videos.places[row], frames, draw, channels)
+    paths = videos.paths(row, chosen(len(names), frames, draw))
+    found = [decode(path, channels) for path in paths]
     if any(image.size != found[0].size for image in found):
         raise UserError(f"{paths[0].parent}: its frames differ in size; extract them anew")
     return found
@@ -143,6 +177,30 @@ class ClipStream(Split):
             yield x.unflatten(1, (self.data.frames or 1, -1)), self.targets[where]
 
 
-def frames_in(folder: Path) -> tuple[str, ...]:
-    """The names of the image files in a folder, in order."""
-    return tuple(sorted(e.name for e in os.scandir(folder) if e.name.lower().endswith(IMAGES)))
+def clips(
+    names: list[str], parts: dict[str, Videos], data: Data, device: torch.device, workers: int
+) -> Dataset:
+    """A data set of videos for each of train, val and test, whose files were examined."""
+    examine = Examination(data.name)
+    sums = [part.checksum(examine, data.frames or 1).removeprefix(FILES) for part in parts.values()]
+    examine.finish()
+    total = FILES + sha256("".join(sums).encode()).hexdigest()[:16]
+    streams = {name: ClipStream(part, data, device, workers) for name, part in parts.items()}
+    return Dataset(names, **streams, checksum=total)
+
+
+def frames_in(folder: Path, pattern: str | None = None) -> tuple[str, ...]:
+    """The names of the frames in a folder, in natural order, of those that match a pattern.
+
+    Without one, raises `UserError` where names are of several kinds (`flow_x_1.jpg` beside `img_1.jpg`).
+    """
+    found = listing.files(folder, IMAGES)
+    if pattern is not None:
+        return tuple(name for name in found if fnmatch(name, pattern))
+    kinds = dict.fromkeys(listing.NUMBERS.sub("*", name) for name in found)
+    if len(kinds) > 1:
+        raise UserError(
+            f"{folder} holds frames of several kinds: {', '.join(list(kinds)[:5])}: "
+            f"name one of them by data.pattern='{next(iter(kinds))}'"
+        )
+    return tuple(found)

@@ -7,6 +7,7 @@ import torch
 
 from attnbench.config.schema import Data
 from attnbench.data import options, require, root
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.masked import OPTIONS, dataset, expect, hold_out
 from attnbench.data.pipeline.masks import IGNORE, Pairs, table
 from attnbench.data.pipeline.split import Dataset
@@ -68,7 +69,8 @@ def _folder(data: Data) -> Path:
 
 def _pairs(folder: Path, split: str, meaning: np.ndarray) -> Pairs:
     """The images of a split and their masks, which have the same names."""
-    images = sorted((folder / "images" / split).glob("*.jpg"))
+    place = folder / "images" / split
+    images = [place / name for name in sorted(listing.files(place, (".jpg",)))]
     if not images:
         raise UserError(f"{folder / 'images' / split} has no *.jpg")
     masks = [folder / "annotations" / split / f"{image.stem}.png" for image in images]

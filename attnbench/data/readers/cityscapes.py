@@ -7,6 +7,7 @@ import torch
 
 from attnbench.config.schema import Data
 from attnbench.data import options, require, root
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.masked import OPTIONS, dataset, expect, hold_out
 from attnbench.data.pipeline.masks import IGNORE, Pairs, table
 from attnbench.data.pipeline.split import Dataset
@@ -57,7 +58,8 @@ def _folder(data: Data) -> Path:
 
 def _pairs(folder: Path, split: str, meaning: np.ndarray) -> Pairs:
     """The images of a split, by city, and their masks."""
-    images = sorted((folder / "leftImg8bit" / split).glob(f"*/*{IMAGE}"))
+    place = folder / "leftImg8bit" / split
+    images = [place / name for name in listing.tree(place, (IMAGE.lower(),))]
     if not images:
         raise UserError(f"{folder / 'leftImg8bit' / split} has no CITY/*{IMAGE}")
     masks = [

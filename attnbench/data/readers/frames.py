@@ -13,11 +13,12 @@ import torch
 
 from attnbench.config.schema import Data
 from attnbench.data import options, root
-from attnbench.data.pipeline.images import MODES, classes
+from attnbench.data.pipeline import listing
+from attnbench.data.pipeline.images import MODES
 from attnbench.data.pipeline.official import lists
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.split import Dataset, choose
-from attnbench.data.pipeline.video import VIDEOS, ClipStream, Videos, frames_in, video_decoder
+from attnbench.data.pipeline.video import VIDEOS, Videos, clips, frames_in, video_decoder
 from attnbench.errors import UserError
 
 TEST_SEED = 0
@@ -37,39 +38,40 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
         raise UserError(f"data.options.val_share={chosen['val_share']}: must lie between 0 and 1")
     folder = root(data)
     names, training, testing = _listed(folder, chosen["fold"], data)
-    if any(Path(files[0]).suffix.lower() in VIDEOS for files in (*training.files, *testing.files)):
+    if not all((*training.frames, *testing.frames)):
         video_decoder()
     train, val = _hold_out(training, data, chosen["val_share"])
     test = testing[choose(testing.targets, data.test, "test", TEST_SEED)]
     splits = {"train": training[train], "val": training[val], "test": test}
-    checksum = "".join(part.checksum() for part in splits.values())
-    streams = {name: ClipStream(part, data, device, workers) for name, part in splits.items()}
-    return Dataset(names, **streams, checksum=checksum[:16])
+    return clips(names, splits, data, device, workers)
 
 
 def _listed(folder: Path, fold: int, data: Data) -> tuple[list[str], Videos, Videos]:
     """Names of the classes, training and test videos."""
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         names = _names(folder / "train", data)
-        return names, _scan(folder, "train", names), _scan(folder, "val", names)
-    official = lists(folder, classes(folder), fold)
+        training, testing = (_scan(folder, part, names, data.pattern) for part in ("train", "val"))
+        return names, training, testing
+    official = lists(folder, listing.folders(folder), fold)
     if official is None:
         raise UserError(
             f"data set '{data.name}' is missing: {folder} holds neither train/ and val/ with CLASS/VIDEO/ in "
             f"them nor folders of classes with official lists of fold {fold} beside: trainlist0N.txt and "
             "testlist0N.txt of UCF101, or CLASS_test_splitN.txt of HMDB51"
         )
-    present = [n for n in classes(folder) if any(video.startswith(f"{n}/") for video in official.train)]
+    present = [
+        n for n in listing.folders(folder) if any(video.startswith(f"{n}/") for video in official.train)
+    ]
     if len(present) != data.classes:
         raise UserError(f"data.classes={data.classes}, but {folder} has {len(present)} of the listed classes")
-    every = _scan(folder, "", present)
-    where = {_stem(files): row for row, files in enumerate(every.files)}
+    every = _scan(folder, "", present, data.pattern)
+    where = {_stem(place): row for row, place in enumerate(every.places)}
     parts = [every[np.array(_rows(videos, where, folder))] for videos in official]
     return present, parts[0], parts[1]
 
 
 def _names(folder: Path, data: Data) -> list[str]:
-    names = classes(folder)
+    names = listing.folders(folder)
     if len(names) < 2:
         raise UserError(f"{folder} has {len(names)} class folders; expected CLASS/VIDEO/, two or more")
     if len(names) != data.classes:
@@ -80,39 +82,36 @@ def _names(folder: Path, data: Data) -> list[str]:
     return names
 
 
-def _scan(folder: Path, part: str, names: list[str]) -> Videos:
+def _scan(folder: Path, part: str, names: list[str], pattern: str | None) -> Videos:
     """All videos of the classes, in the order of their names."""
-    files: list[tuple[str, ...]] = []
-    labels: list[int] = []
+    places, frames, labels = list[str](), list[tuple[str, ...]](), list[int]()
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for label, name in enumerate(names):
         place = folder / part / name
-        entries = sorted(os.scandir(place), key=lambda e: e.name) if place.is_dir() else []
-        found = [_video(entry, folder) for entry in entries]
-        files += [video for video in found if video]
-        labels += [label] * sum(bool(video) for video in found)
-        if not any(found):
+        entries = sorted(listing.entries(place), key=lambda e: e.name) if place.is_dir() else []
+        found = [(entry.name, shown) for entry in entries if (shown := _frames(entry, pattern)) is not None]
+        places += [os.path.join(part, name, video) for video, _ in found]
+        frames += [shared.setdefault(shown, shown) for _, shown in found]
+        labels += [label] * len(found)
+        if not found:
             raise UserError(f"{place}: no video in it; expected VIDEO/ with frame files, or video files")
-    return Videos(folder, files, np.array(labels))
+    return Videos(folder, places, frames, np.array(labels))
 
 
-def _video(entry: os.DirEntry[str], folder: Path) -> tuple[str, ...]:
-    """The files of one video; none where the entry is something else."""
+def _frames(entry: os.DirEntry[str], pattern: str | None) -> tuple[str, ...] | None:
+    """The frames of one video, none of a video file; None where the entry is something else."""
     if entry.is_dir():
-        within = os.path.relpath(entry.path, folder)
-        frames = tuple(os.path.join(within, name) for name in frames_in(Path(entry.path)))
+        frames = frames_in(Path(entry.path), pattern)
         if not frames:
             raise UserError(f"{entry.path} holds no frames: extract them, or remove the folder")
         return frames
-    if entry.name.lower().endswith(VIDEOS):
-        return (os.path.relpath(entry.path, folder),)
-    return ()
+    return () if entry.name.lower().endswith(VIDEOS) else None
 
 
-def _stem(files: tuple[str, ...]) -> str:
+def _stem(place: str) -> str:
     """CLASS/VIDEO, without an extension."""
-    first = Path(files[0])
-    video = first.with_suffix("") if first.suffix.lower() in VIDEOS else first.parent
-    return video.as_posix()
+    video = Path(place)
+    return (video.with_suffix("") if video.suffix.lower() in VIDEOS else video).as_posix()
 
 
 def _rows(videos: list[str], where: dict[str, int], folder: Path) -> list[int]:
@@ -124,7 +123,7 @@ def _rows(videos: list[str], where: dict[str, int], folder: Path) -> list[int]:
 
 def _hold_out(videos: Videos, data: Data, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and to validate on; recordings, told by their names, stay whole."""
-    groups = [_group(files) for files in videos.files]
+    groups = [_group(place) for place in videos.places]
     order = generator(data.split_seed).permutation(sorted(set(groups)))
     rank = {group: place for place, group in enumerate(order)}
     rows = np.argsort([rank[group] for group in groups], kind="stable")
@@ -140,9 +139,9 @@ def _hold_out(videos: Videos, data: Data, share: float) -> tuple[np.ndarray, np.
     return train[kept_train], val[kept_val]
 
 
-def _group(files: tuple[str, ...]) -> str:
+def _group(place: str) -> str:
     """What a video was cut from: UCF101's group, what HMDB51 names before the class, else the video."""
-    stem = _stem(files)
+    stem = _stem(place)
     if found := GROUP.search(stem):
         return f"group {found[1]}"
     name, _, video = stem.rpartition("/")

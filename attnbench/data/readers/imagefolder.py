@@ -1,7 +1,6 @@
 """Any folder with train/CLASS/ and val/CLASS/ in it: ImageNet, Imagenette, one's own."""
 
-import os
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,12 @@ import torch
 
 from attnbench.config.schema import Data
 from attnbench.data import options, root
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.cache import Cached, open_cache
 from attnbench.data.pipeline.crop import stored_side
-from attnbench.data.pipeline.images import MODES, Files, classes, join, listing
+from attnbench.data.pipeline.examine import Examination, cache_folder, checksum, picture
+from attnbench.data.pipeline.images import MODES, Files, join, listed
 from attnbench.data.pipeline.split import Dataset, Split, choose, hold_out
 from attnbench.data.pipeline.stream import Stream
 from attnbench.errors import UserError
@@ -24,31 +25,54 @@ USUAL = {"imagenette": "imagenette2-320"}  # what the folder of a set is called 
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Streaming splits, or with `options.cache` splits that read a shared cache of decoded images.
 
-    Validation images are held out of train/ (`options.val_share`); those under val/ are the test split.
+    Validation images are held out of train/ (`options.val_share`); those under val/ are the test split,
+    unless there is test/CLASS/, too.
     Raises `UserError` where a folder is missing or not as described.
     """
     chosen = options(data, val_share=0.1, cache=False, stored=None)
     if data.channels not in MODES:
         raise UserError(f"data.channels={data.channels}: images are read in colour (3) or grey (1)")
     folder = _folder(data)
-    names = classes(folder / "train")
+    names = listing.folders(folder / "train")
     if len(names) != data.classes:
         raise UserError(
             f"data.classes={data.classes}, but {folder / 'train'} has {len(names)} class folders: "
             f"set data.classes={len(names)}"
         )
-    training, testing = listing(folder, "train", names), listing(folder, "val", names)
-    train, val = hold_out(training.labels, data, chosen["val_share"])
-    test = len(training) + choose(testing.labels, data.test, "test", TEST_SEED)
-    files = join(training, testing)
-    rows = {"train": train, "val": val, "test": test}
-    checksum = files[np.concatenate(list(rows.values()))].checksum()
+    rows, files = _rows(folder, names, data, chosen["val_share"])
+    files = _examined(files, data)
+    used = files[np.concatenate(list(rows.values()))]
     pixels = Pixels(data, device)
     if chosen["cache"]:
         splits = _cached(data, files, rows, pixels, device, workers)
     else:
         splits = {n: Stream(files[r], pixels, data.channels, device, workers) for n, r in rows.items()}
-    return Dataset(names, **splits, checksum=checksum)
+    return Dataset(names, **splits, checksum=checksum(used.digests, used.labels))
+
+
+def _rows(folder: Path, names: list[str], data: Data, share: float) -> tuple[dict[str, np.ndarray], Files]:
+    """The rows of each split among all images; with test/CLASS/ beside, val/ validates and test/ tests."""
+    training, others = listed(folder, "train", names), listed(folder, "val", names)
+    if not (folder / "test").is_dir() or not set(listing.folders(folder / "test")) & set(names):
+        train, val = hold_out(training.labels, data, share)
+        test = len(training) + choose(others.labels, data.test, "test", TEST_SEED)
+        return {"train": train, "val": val, "test": test}, join(training, others)
+    testing = listed(folder, "test", names)
+    first = len(training) + len(others)
+    rows = {
+        "train": choose(training.labels, data.train, "train", data.split_seed),
+        "val": len(training) + choose(others.labels, data.val, "val", data.split_seed),
+        "test": first + choose(testing.labels, data.test, "test", TEST_SEED),
+    }
+    return rows, join(training, others, testing)
+
+
+def _examined(files: Files, data: Data) -> Files:
+    """The files with digests of their contents; raises `UserError` that names all that cannot be used."""
+    examine = Examination(data.name)
+    seen = examine([files.path(row) for row in range(len(files))], picture)
+    examine.finish()
+    return replace(files, digests=seen.digests)
 
 
 def _cached(
@@ -62,22 +86,11 @@ def _cached(
     """Splits that share one cache of the files in use."""
     used = np.unique(np.concatenate(list(rows.values())))
     side = data.options.get("stored") or stored_side(data.size)
-    cache = open_cache(_cache_folder(), files[used], side, data.channels, workers)
+    cache = open_cache(cache_folder(), files[used], side, data.channels, workers)
     return {
         name: Cached(cache, np.searchsorted(used, row), files.labels[row], pixels, device)
         for name, row in rows.items()
     }
-
-
-def _cache_folder() -> Path:
-    """The folder that ATTNBENCH_CACHE names, else the one where programs keep what they can make again.
-
-    It is no setting, since where a cache lies does not change what a cell is.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if home.startswith("~"):  # a user without a home
-        home = tempfile.gettempdir()
-    return Path(os.path.expanduser(os.environ.get("ATTNBENCH_CACHE") or f"{home}/attnbench"))
 
 
 def _folder(data: Data) -> Path:

@@ -4,31 +4,42 @@ Zheng et al., "MARS: A Video Benchmark for Large-Scale Person Re-identification"
 bbox_train/ and bbox_test/ hold a folder an identity, and in it frames named after identity, camera, tracklet
 and frame: 0001C1T0001F001.jpg. Identity 0000 is of distractors, 00-1 of junk. With the set's folder info/ the
 tracks and queries are its official ones; without it a tracklet is what its frames' names say, and the first
-one of each identity at each camera is a query.
+one of each identity at each camera is a query. Of an identity that has one tracklet at each camera (as in
+PRID and iLIDS-VID) the first camera's is the query.
 """
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
 
 from attnbench.config.schema import Data
 from attnbench.data import options, root
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.images import MODES
 from attnbench.data.pipeline.order import generator
-from attnbench.data.pipeline.split import Dataset
-from attnbench.data.pipeline.video import ClipStream, Videos, frames_in
+from attnbench.data.pipeline.split import Dataset, choose
+from attnbench.data.pipeline.video import Videos, clips, frames_in
 from attnbench.errors import UserError
 
 NAME = re.compile(r"^(?P<identity>\d{4}|00-1)C(?P<camera>\d+)T(?P<track>\d+)F(?P<frame>\d+)\.")
 INFO = ("train_name.txt", "test_name.txt", "tracks_train_info.mat", "tracks_test_info.mat", "query_IDX.mat")
 JUNK = -1
-Track = tuple[int, int, tuple[str, ...]]  # identity, camera, files
+TEST_SEED = 0  # a part of the test tracklets does not move with data.split_seed
+SHUFFLED = 0x6D617273  # parts the order of identities from other draws
+
+
+class Track(NamedTuple):
+    """One tracklet: whom it shows, at which camera, and its frames in a folder."""
+
+    identity: int
+    camera: int
+    place: str
+    names: tuple[str, ...]
 
 
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
@@ -45,14 +56,42 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     folder = _folder(data)
     training, testing, queries = _official(folder) if (folder / "info").is_dir() else _named(folder)
     train, val, names = _divide(training, data, share)
+    identities = np.array([track.identity for track in train])
+    kept = [train[row] for row in choose(identities, data.train, "train", data.split_seed)]
     splits = {
-        "train": _videos(folder, _limited(train, data.train), names=names),
-        "val": _videos(folder, _limited(val, data.val), queries=_first_seen(_limited(val, data.val))),
-        "test": _videos(folder, testing, queries=queries),
+        "train": _videos(folder, kept, names=names),
+        "val": _searched(folder, val, _first_seen(val), data.val, "val", data.split_seed),
+        "test": _searched(folder, testing, queries, data.test, "test", TEST_SEED),
     }
-    checksum = "".join(part.checksum() for part in splits.values())[:16]
-    streams = {name: ClipStream(part, data, device, workers) for name, part in splits.items()}
-    return Dataset([str(name) for name in names], **streams, checksum=checksum)
+    return clips([str(name) for name in names], splits, data, device, workers)
+
+
+def _searched(
+    folder: Path, tracks: list[Track], queries: list[int], count: int | None, split: str, seed: int
+) -> Videos:
+    """The tracklets to search in, or `count` of them, and those to search for.
+
+    Of fewer, whole identities are kept, in a random order; a smaller choice is part of a larger one. Raises
+    `UserError` where no query has a match at another camera.
+    """
+    if count is not None and count > len(tracks):
+        raise UserError(f"data.{split}={count}, but the {split} split has {len(tracks)} tracklets")
+    shuffled = generator(seed, SHUFFLED).permutation(sorted({t.identity for t in tracks if t.identity > 0}))
+    rank = {int(identity): place for place, identity in enumerate(shuffled)}
+    order = sorted(range(len(tracks)), key=lambda row: rank.get(tracks[row].identity, len(rank)))
+    rows = sorted(order[:count])
+    wanted = set(queries)
+    asked = [place for place, row in enumerate(rows) if row in wanted]
+    found = [tracks[row] for row in rows]
+    cameras: dict[int, set[int]] = defaultdict(set)
+    for place in set(range(len(found))) - set(asked):
+        cameras[found[place].identity].add(found[place].camera)
+    if not any(cameras[found[place].identity] - {found[place].camera} for place in asked):
+        raise UserError(
+            f"data set in {folder}: of {len(found)} tracklets of the {split} split no query has a match at "
+            f"another camera: identities need tracklets at two (is data.{split} too small?)"
+        )
+    return _videos(folder, found, queries=asked)
 
 
 def _folder(data: Data) -> Path:
@@ -74,15 +113,16 @@ def _named(folder: Path) -> tuple[list[Track], list[Track], list[int]]:
 
 
 def _scan(folder: Path, part: str) -> list[Track]:
-    tracks: dict[tuple[int, int, int], list[str]] = defaultdict(list)
-    for place in sorted(entry.path for entry in os.scandir(folder / part) if entry.is_dir()):
-        for name in frames_in(Path(place)):
-            found = _parsed(name, Path(place))
-            key = _identity(found["identity"]), int(found["camera"]), int(found["track"])
-            tracks[key].append(os.path.relpath(os.path.join(place, name), folder))
+    tracks: dict[tuple[str, int, int, int], list[str]] = defaultdict(list)
+    for identity in listing.folders(folder / part):
+        place = os.path.join(part, identity)
+        for name in frames_in(folder / place, "*"):
+            found = _parsed(name, folder / place)
+            key = place, _identity(found["identity"]), int(found["camera"]), int(found["track"])
+            tracks[key].append(name)
     if not tracks:
         raise UserError(f"{folder / part} holds no frames: expected IDENTITY/0001C1T0001F001.jpg")
-    return [(identity, camera, tuple(files)) for (identity, camera, _), files in tracks.items()]
+    return [Track(who, camera, place, tuple(names)) for (place, who, camera, _), names in tracks.items()]
 
 
 def _parsed(name: str, place: Path) -> re.Match[str]:
@@ -97,12 +137,22 @@ def _identity(text: str) -> int:
 
 
 def _first_seen(tracks: list[Track]) -> list[int]:
-    """The first track of each identity at each camera, but of distractors and junk."""
+    """The first track of each identity at each camera, but of distractors and junk.
+
+    Of an identity of which none would be left to be found, the first camera's alone.
+    """
     seen: dict[tuple[int, int], int] = {}
-    for row, (identity, camera, _) in enumerate(tracks):
-        if identity > 0:
-            seen.setdefault((identity, camera), row)
-    return sorted(seen.values())
+    for row, track in enumerate(tracks):
+        if track.identity > 0:
+            seen.setdefault((track.identity, track.camera), row)
+    shown = Counter(track.identity for track in tracks)
+    asked = Counter(identity for identity, _ in seen)
+    first: dict[int, int] = {}
+    for identity, camera in sorted(seen):
+        first.setdefault(identity, camera)
+    return sorted(
+        row for (who, camera), row in seen.items() if shown[who] > asked[who] or camera == first[who]
+    )
 
 
 def _official(folder: Path) -> tuple[list[Track], list[Track], list[int]]:
@@ -140,14 +190,14 @@ def _tracks(folder: Path, part: str, names: Path, rows: np.ndarray) -> list[Trac
     for first, last, identity, camera in rows.astype(int):
         if not 1 <= first <= last <= len(frames):
             raise UserError(f"{names} has {len(frames)} frames, but a track runs from {first} to {last}")
-        files = tuple(f"{part}/{name[:4]}/{name}" for name in frames[first - 1 : last])
-        tracks.append((int(identity), int(camera), files))
+        shown = tuple(frames[first - 1 : last])
+        tracks.append(Track(int(identity), int(camera), f"{part}/{shown[0][:4]}", shown))
     return tracks
 
 
 def _divide(tracks: list[Track], data: Data, share: float) -> tuple[list[Track], list[Track], list[int]]:
     """Training and validation tracks, of other identities, and the training identities in order."""
-    identities = sorted({identity for identity, _, _ in tracks if identity > 0})
+    identities = sorted({track.identity for track in tracks if track.identity > 0})
     held = set(
         generator(data.split_seed).permutation(identities)[: max(round(len(identities) * share), 1)].tolist()
     )
@@ -157,27 +207,18 @@ def _divide(tracks: list[Track], data: Data, share: float) -> tuple[list[Track],
             f"data.classes={data.classes}, but of {len(identities)} identities {len(names)} are left to "
             f"train on: set data.classes={len(names)}"
         )
-    train = [track for track in tracks if track[0] in set(names)]
-    return train, [track for track in tracks if track[0] in held], names
-
-
-def _limited(tracks: list[Track], count: int | None) -> list[Track]:
-    if count is not None and count > len(tracks):
-        raise UserError(f"{count} tracks are asked for, but there are {len(tracks)}")
-    return tracks[:count]
+    train = [track for track in tracks if track.identity in set(names)]
+    return train, [track for track in tracks if track.identity in held], names
 
 
 def _videos(
     folder: Path, tracks: list[Track], names: list[int] | None = None, queries: list[int] | None = None
 ) -> Videos:
-    files = [files for _, _, files in tracks]
+    places, frames = [track.place for track in tracks], [track.names for track in tracks]
+    identities = np.array([track.identity for track in tracks], np.int64)
     if names is not None:
-        label = {identity: place for place, identity in enumerate(names)}
-        return Videos(folder, files, np.array([label[identity] for identity, _, _ in tracks]))
+        return Videos(folder, places, frames, np.searchsorted(names, identities))
     asked = np.zeros(len(tracks), np.int64)
     asked[queries or []] = 1
-    return Videos(folder, files, _targets(tracks, asked))
-
-
-def _targets(tracks: list[Track], asked: np.ndarray) -> Int[np.ndarray, "n 3"]:
-    return np.stack([[i for i, _, _ in tracks], [c for _, c, _ in tracks], asked], 1).astype(np.int64)
+    cameras = np.array([track.camera for track in tracks], np.int64)
+    return Videos(folder, places, frames, np.stack([identities, cameras, asked], 1))

@@ -117,6 +117,8 @@ def _frames(file: Path) -> Float[np.ndarray, "t joints 3"]:
             rows.append([float(field) for field in fields[1:]])
         except ValueError as error:
             raise UserError(f"{file}, line {number}: {error}; is the file damaged?") from error
+        if not np.isfinite(rows[-1]).all():
+            raise UserError(f"{file}, line {number}: a joint's place is not a finite number")
     if not rows:
         raise UserError(f"{file} is empty: unpack it again")
     return np.array(rows).reshape(len(rows), 2 * JOINTS, 3)

@@ -48,9 +48,6 @@ class CCNet(Mechanism):
         """CCNet's, with its leaky ReLUs."""
         return CrissCrossHead(place, cls.at(inside(place), **options), slope=0.01)
 
-    def no_weight_decay(self) -> set[str]:
-        return {"gamma"}
-
     def round(self, a: Float[Tensor, "b h w h+w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """One application of one map."""
         return (self.gamma * collect(a, self.value(x)) + x).to(x.dtype)

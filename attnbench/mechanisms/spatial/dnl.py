@@ -63,7 +63,7 @@ class DNL(Mechanism):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         self.scale = hidden**-0.5 / temperature if variant == "official" else 1.0
-        self.spared = ("gamma",) if variant == "official" else ("gamma", "query", "key")
+        self.spared = () if variant == "official" else ("query", "key")
 
     @classmethod
     def head(cls, place: Place, **options: Any) -> nn.Module:

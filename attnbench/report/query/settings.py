@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from attnbench.config.acting import acting
 from attnbench.config.schema import Anything
 from attnbench.report.load import VARIES
 from attnbench.report.tables.folds import FOLD, NOT_SHARED
@@ -48,6 +49,7 @@ def _text(value: Any) -> str:
 
 def apart(made: Any, stored: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The settings that a record has otherwise than they were made, with the record's values."""
+    made = acting(made)
     for each in fields(made):
         key, value = f"{prefix}{each.name}", getattr(made, each.name)
         wanted = stored.get(each.name, each.metadata.get("neutral", value))

@@ -93,9 +93,16 @@ def main() -> None:
 
 def _orders(files: list[str], asked: threading.Event) -> Iterator[dict[str, Any]]:
     """The orders as they come; the end of the input is the driver's end."""
+    lines = _listen(asked)
     if files:
         yield from (json.loads(Path(file).read_text()) for file in files)
         return
+    while line := lines.get():
+        yield json.loads(line)
+
+
+def _listen(asked: threading.Event) -> "queue.SimpleQueue[str]":
+    """The lines of the input, read by a thread; at its end, which asks to stop, an empty one."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     # Processes forked from here close their sys.stdin first: for ever, if its lock is held by who reads it.
     arriving = os.fdopen(os.dup(sys.stdin.fileno()))
@@ -108,8 +115,7 @@ def _orders(files: list[str], asked: threading.Event) -> Iterator[dict[str, Any]
         lines.put("")
 
     threading.Thread(target=listen, daemon=True).start()
-    while line := lines.get():
-        yield json.loads(line)
+    return lines
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Heartbeat:
         """Hear of an epoch's figures."""
         self.log(", ".join(f"{name} {value:.5g}" for name, value in row.items()))
         metric = next((name for name in row if name.startswith("val_")), None)
-        self.figures |= {"epoch": int(row["epoch"]), "loss": row.get("train_loss")}
+        self.figures |= {"epoch": int(row["epoch"]), "loss": row.get("train_objective")}
         if metric is not None:
             self.figures |= {"metric": metric.removeprefix("val_"), "value": row[metric]}
         self._say()

@@ -1,11 +1,13 @@
 """One cell in this process, with its progress on the terminal."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import UserError
 from attnbench.run import Busy, Watcher, run
@@ -37,7 +39,7 @@ def run_shown(cell: Cell, console: Console) -> dict[str, Any]:
             progress.update(bar, description="training", completed=done, total=total)
 
         try:
-            return run(cell, Watcher(steps, epoch, stop))
+            return run(cell, Watcher(steps, epoch, stop), records.stamp(Path(cell.config.results), cell.key))
         except Busy:
             raise UserError("another process is running this cell; wait for it, or stop it first") from None
         except Stopped:

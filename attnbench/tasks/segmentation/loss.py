@@ -32,14 +32,27 @@ def segmentation_loss(
     if options.get("ohem"):
         threshold, kept = (options.get(n, OPTIONS[n]) for n in ("ohem_threshold", "ohem_kept"))
         labels = labels.where(hard(logits, labels, threshold, kept), torch.full_like(labels, IGNORE))
-    weights = options.get("class_weights")
-    weight = None if weights is None else logits.new_tensor(list(weights))
+    each = _class_weights(options, logits)
     total = F.cross_entropy(
-        logits, labels, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+        logits, labels, each, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
     )
+    return total / _count(labels, each).clamp(min=1e-6)
+
+
+def weight(labels: Int[Tensor, "b h w"], options: Mapping[str, Any] = OPTIONS) -> Float[Tensor, ""]:
+    """What the mean is over without `ohem`: the labelled pixels, each times its class's weight."""
+    labels = labels.long()
+    return _count(labels, _class_weights(options, labels)).float()
+
+
+def _class_weights(options: Mapping[str, Any], like: Tensor) -> Float[Tensor, " k"] | None:
+    weights = options.get("class_weights")
+    return None if weights is None else torch.tensor(list(weights), dtype=torch.float32, device=like.device)
+
+
+def _count(labels: Int[Tensor, "b h w"], each: Float[Tensor, " k"] | None) -> Tensor:
     valid = labels != IGNORE
-    count = valid.sum() if weight is None else (weight[labels.where(valid, 0)] * valid).sum()
-    return total / count.clamp(min=1e-6)
+    return valid.sum() if each is None else (each[labels.where(valid, 0)] * valid).sum()
 
 
 @torch.no_grad()

@@ -1,0 +1,65 @@
+"""Which settings of a recipe have an effect, so that only those are hashed and printed."""
+
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from typing import Any
+
+from attnbench.config.schema import Config, Recipe
+
+# Setting -> the setting it depends on, and the values of that with which it acts (None: any but 0).
+DEPENDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "optimizer.momentum": ("optimizer.name", ("sgd", "momentum", "rmsprop")),
+    "optimizer.filter_bias_and_bn": ("optimizer.weight_decay", None),
+    "schedule.warmup_lr": ("schedule.warmup_epochs", None),
+    "schedule.min_lr": ("schedule.name", ("cosine", "poly")),
+    "schedule.milestones": ("schedule.name", ("multistep",)),
+    "schedule.step_epochs": ("schedule.name", ("step",)),
+    "schedule.gamma": ("schedule.name", ("step", "multistep")),
+    "schedule.power": ("schedule.name", ("poly",)),
+    "augment.padding": ("augment.crop", ("pad",)),
+    "augment.scale": ("augment.crop", ("resized",)),
+    "augment.resize": ("augment.crop", ("scaled",)),
+    "augment.crop_size": ("augment.crop", ("scaled",)),
+    "augment.max_class_share": ("augment.crop", ("scaled",)),
+    "ema_warmup": ("ema", None),
+}
+
+
+def inactive(recipe: Recipe) -> frozenset[str]:
+    """The dotted names of the settings that change nothing, whatever their values."""
+    return frozenset(name for name, rule in DEPENDS.items() if not _acts(recipe, *rule))
+
+
+def acting(part: Any) -> Any:
+    """A configuration or a part of one, with a recipe's settings that change nothing at their neutral values.
+
+    The neutral value is that of the setting's metadata, or else its default.
+    """
+    if isinstance(part, Config):
+        return replace(part, recipe=acting(part.recipe))
+    if not isinstance(part, Recipe):
+        return part
+    for name in inactive(part):
+        part = _reset(part, name.split("."))
+    return part
+
+
+def _acts(recipe: Recipe, on: str, values: tuple[str, ...] | None) -> bool:
+    value: Any = recipe
+    for name in on.split("."):
+        value = getattr(value, name)
+    return bool(value) if values is None else value in values
+
+
+def _reset(settings: Any, path: list[str]) -> Any:
+    """The settings with the one at the path at its neutral value."""
+    name, *rest = path
+    value = getattr(settings, name)
+    if is_dataclass(value):
+        return replace(settings, **{name: _reset(value, rest)})
+    return replace(settings, **{name: _neutral(next(f for f in fields(settings) if f.name == name))})
+
+
+def _neutral(setting: "Field[Any]") -> Any:
+    if "neutral" in setting.metadata:
+        return setting.metadata["neutral"]
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
