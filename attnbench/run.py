@@ -15,6 +15,7 @@ from torch import nn
 from attnbench import cost, data, records, tasks, tracking
 from attnbench.cell import Cell, fingerprint
 from attnbench.config.schema import Config, Hardware, Track
+from attnbench.data import contents
 from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
@@ -166,6 +167,7 @@ def _measure(
     if group.any(watcher.stop(), device):
         raise Stopped
     measured.checksum = dataset.checksum
+    contents.check(config, dataset.checksum)
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
@@ -174,7 +176,9 @@ def _measure(
     if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
         watcher.note(slow)
     training = Training(network, task, config, steps, group)
-    checkpoint = Checkpoint(folder / records.CHECKPOINT, config.hardware.checkpoint_s, group)
+    checkpoint = Checkpoint(
+        folder / records.CHECKPOINT, config.hardware.checkpoint_s, group, dataset.checksum
+    )
 
     def told(row: dict[str, float]) -> None:
         measured.curve.append(row)

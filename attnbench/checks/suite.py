@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attnbench.checks.assertions import Broken, Meaningless, alive, demand, finite, fits, same, unless_refused
 from attnbench.checks.case import Case, draw, randomise, seeded
+from attnbench.checks.conversions import channels_last, checkpointing, half, half_network, half_training
 from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Mechanism
 
@@ -191,41 +192,6 @@ def single(case: Case) -> None:
         finite("the output on one image", y)
 
 
-def half(case: Case) -> None:
-    """Half precision under autocast keeps dtype and stays finite, also on activations of 1000."""
-    for dtype in (torch.bfloat16, torch.float16):
-        for scale in (1.0, 1e3):
-            module, x = case.fresh().eval(), (case.x().detach() * scale).to(dtype)
-            with torch.autocast("cpu", dtype=dtype), torch.no_grad():
-                y = module(x)
-            demand(case.logits or y.dtype == dtype, f"{dtype} became {y.dtype} under autocast")
-            finite(f"the output in {dtype} at {scale:g}", y)
-
-
-def half_training(case: Case) -> None:
-    """Training under autocast gives finite gradients, in the dtypes of the input and of the parameters."""
-    module, x = case.fresh(), case.x().detach().bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = module(x)
-    y.float().sum().backward()
-    finite("the gradient of x in bfloat16", x.grad)
-    for name, p in module.named_parameters():
-        finite(f"the gradient of {name} in bfloat16", p.grad)
-
-
-def channels_last(case: Case) -> None:
-    """The memory layout channels_last changes no number."""
-    if case.cls.reads == "skeleton":
-        raise Meaningless("a skeleton is no map: it has one layout")
-    for training in (True, False):
-        module, x = case.trained().train(training), case.x()
-        last = copy.deepcopy(module).to(memory_format=torch.channels_last)
-        with seeded(0):
-            expected = module(x)
-        with seeded(0):
-            same("channels_last", last(_channels_last(x)), expected)
-
-
 def state(case: Case) -> None:
     """A state dict and a deep copy carry all there is, and evaluation changes none of it."""
     module, other, x = case.trained(0).eval(), case.trained(1).eval(), case.x()
@@ -262,8 +228,8 @@ def loss(case: Case) -> None:
 
 CHECKS: tuple[Check, ...] = (
     *(parameters, weight_decay, shape, equation, gate, identity, gradient),
-    *(dead, images, sizes, point, single, half, half_training),
-    *(channels_last, state, repeat, loss),
+    *(dead, images, sizes, point, single, half, half_training, half_network),
+    *(channels_last, checkpointing, state, repeat, loss),
 )
 
 
@@ -288,9 +254,3 @@ def parametrize(*cases: Case) -> Any:
 
     pairs = [pytest.param(check, case, id=f"{case}-{check.__name__}") for case in cases for check in CHECKS]
     return pytest.mark.parametrize(("check", "case"), pairs)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """The same maps with channels innermost; of a clip, frame by frame."""
-    maps = x.flatten(0, x.ndim - 4).contiguous(memory_format=torch.channels_last)
-    return maps.unflatten(0, x.shape[: x.ndim - 3])

@@ -207,12 +207,14 @@ def _written(paths: "Sequence[Path]") -> str:
 
 
 def _data_is_there(cells: "Sequence[Cell]") -> None:
-    """Raise `UserError` where a cell's data are missing: before torch, not after."""
+    """Raise `UserError` where a cell's data are missing, or are others than its record's."""
     from attnbench import data
+    from attnbench.data import contents
 
     for cell in cells:
         if cell.config.recipe.trains:
             data.present(cell.config.data)
+    contents.confirm(cells)
 
 
 def _report(words: list[str], flags: list[str]) -> int:

@@ -73,14 +73,16 @@ class Site:
     instead: list[str] = field(default_factory=list)
     # Where a mechanism's own head stands (`Mechanism.head`), instead of these; those without one go as above.
     head: list[str] = field(default_factory=list, metadata={"neutral": []})
+    # Norms and activations behind what is replaced, for what has its own: identities take their place.
+    absorbs: list[str] = field(default_factory=list, metadata={"neutral": []})
     layout: Layout = Layout.BCHW
     prefix: int = 0  # leading tokens that are no positions (a class token); BNC only
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
-        every = (self.after, self.before, self.instead, self.head)
-        after, before, instead, head = ([prefix + p for p in patterns] for patterns in every)
-        return replace(self, after=after, before=before, instead=instead, head=head)
+        names = ("after", "before", "instead", "head", "absorbs")
+        inner: dict[str, Any] = {name: [prefix + p for p in getattr(self, name)] for name in names}
+        return replace(self, **inner)
 
 
 @dataclass

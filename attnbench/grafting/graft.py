@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from attnbench.config.schema import Layout, Site
 from attnbench.errors import Impossible, UserError, unknown
+from attnbench.grafting.absorb import absorb, absorbed
 from attnbench.grafting.sites import Spot, observe
 from attnbench.mechanisms import entry, load
 from attnbench.mechanisms.base import Mechanism, Place
@@ -44,7 +45,7 @@ def graft(
         return []
     if site.head and (own := _head(model, cls, options, site, image, seed)) is not None:
         return own
-    spots = observe(model, site, image)
+    spots, useless = observe(model, site, image), absorbed(model, site)
     for spot in spots:
         _check(spot, site)
     reference = next(model.parameters())
@@ -57,6 +58,7 @@ def graft(
         first = module not in built[:index]
         call = _Call(site.layout, site.prefix, spot.place.size, first, spot.place.frames)
         _attach(model, spot, module, call)
+    absorb(model, useless)
     return list(dict.fromkeys(built))
 
 

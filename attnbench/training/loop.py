@@ -158,10 +158,13 @@ class Training:
 
 
 class Checkpoint:
-    """The file that a killed cell goes on from: written at each epoch's end and every so often within one."""
+    """The file that a killed cell goes on from: written at each epoch's end and every so often within one.
 
-    def __init__(self, file: Path, seconds: float, group: Group) -> None:
-        self.file, self.seconds, self.group = file, seconds, group
+    `data` is the checksum of the data set, on which alone training goes on.
+    """
+
+    def __init__(self, file: Path, seconds: float, group: Group, data: str = "") -> None:
+        self.file, self.seconds, self.group, self.data = file, seconds, group, data
         self.saved = time.monotonic()
 
     @property
@@ -173,7 +176,7 @@ class Checkpoint:
         if not self.group.first:
             return
         content = io.BytesIO()
-        torch.save({**training.state(), "curve": curve}, content)
+        torch.save({**training.state(), "curve": curve, "data": self.data}, content)
         records.write_whole(self.file, content.getvalue(), sync=False)
 
     def load(self, training: Training) -> list[dict[str, float]]:
@@ -186,16 +189,22 @@ class Checkpoint:
             return []
         try:
             state = self._read(training.device)
-            training.restore(state)
-            return state["curve"]
+            if state.get("data", self.data) == self.data:
+                training.restore(state)
+                return state["curve"]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a damaged file can make torch raise anything
             reason = f"{self.file} is damaged ({type(error).__name__}: {error})".splitlines()[0]
-            if self.group.world > 1:
-                raise UserError(f"{reason}: remove it, and the cell starts over") from error
-            aside = records.set_aside(self.file)
-            raise Damaged(f"{reason}; kept as {aside.name}, the cell starts over") from error
+            raise self._unusable(reason) from error
+        raise self._unusable(f"the data set has changed since {self.file} was written")
+
+    def _unusable(self, reason: str) -> Exception:
+        """Set the file aside, so that the cell starts over; several processes leave that to a person."""
+        if self.group.world > 1:
+            return UserError(f"{reason}: remove it, and the cell starts over")
+        aside = records.set_aside(self.file)
+        return Damaged(f"{reason}; kept as {aside.name}, the cell starts over")
 
     def _read(self, device: torch.device) -> dict[str, Any]:
         with zipfile.ZipFile(self.file) as parts:  # torch itself does not look at the checksums

@@ -8,6 +8,7 @@ settings of its own, such as {"classes": 60}.
 """
 
 import copy
+import itertools
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -146,6 +147,7 @@ def test_parameters_that_a_whole_resnet50_gains(resnet50, name, options, count):
 
 
 SE = load("se")
+CALLS = itertools.count(1)  # what a state carried from call to call comes to
 
 DEFECTS = {
     "equation": {"forward": lambda self, x: x + self.f(self.g(x), x)},
@@ -154,6 +156,8 @@ DEFECTS = {
     "gradient": {"g": lambda self, x: SE.g(self, x).detach()},
     "shape": {"f": lambda self, g, x: g},
     "half": {"f": lambda self, g, x: g.float() * x.float()},
+    "half_network": {"f": lambda self, g, x: g.float() * x.float()},
+    "checkpointing": {"g": lambda self, x: SE.g(self, x) * next(CALLS)},
     "repeat": {"f": lambda self, g, x: torch.rand_like(g) * x},
     "dead": {"g": lambda self, x: x.norm(dim=(2, 3), keepdim=True) / x.norm()},
     "sizes": {"f": lambda self, g, x: (g * x).swapaxes(2, 3)},

@@ -40,7 +40,7 @@ def pooled(image, p, options):
                 z = own(offsets, parts, box, np.zeros((2, k, k)), k, s)
             else:
                 z = predicted(bins(image, box, np.zeros((2, k, k)), k, s), p).reshape(-1, k, k)
-            shift = 0.1 * z[:2]
+            shift = 0.1 * z[1::-1]  # x before y, as in the authors' kernel
             y = own(scores, c, box, shift, k, s) if sensitive else bins(image, box, shift, k, s)
             whole[:, i * k : i * k + k, j * k : j * k + k] = y * (sigmoid(z[2]) if masked else 1)
     return adaptive_mean(whole[None], h, w)[0]
@@ -92,6 +92,16 @@ def between(image, row, column):
     upper = image[:, i, j] * (1 - right) + image[:, i, beside] * right
     lower = image[:, below, j] * (1 - right) + image[:, below, beside] * right
     return upper * (1 - down) + lower * down
+
+
+def test_the_first_offset_moves_a_bin_to_the_right():
+    module, x = DeformRoI(1, bins=1, samples=1), torch.arange(36.0).view(1, 1, 6, 6)
+
+    def read(right, down):
+        return float(module.f(torch.tensor([[[right / 6, down / 6]]]), x).mean())
+
+    assert read(2, 1) - read(1, 1) == pytest.approx(1)
+    assert read(1, 2) - read(1, 1) == pytest.approx(6)
 
 
 def test_the_published_count_of_the_offsets_alone():

@@ -10,7 +10,8 @@ from attnbench.mechanisms.base import Place
 from attnbench.mechanisms.channel.fca import Fca
 from tests.references._layers import linear, relu, sigmoid
 
-CASES = [{}, {"frequencies": "low8"}, {"frequencies": "bot32"}, {"frequencies": "top32", "size": 14}]
+CASES = [{}, {"frequencies": "low8"}, {"frequencies": "bot32"}, {"size": "auto"}]
+CASES += [{"frequencies": "top32", "size": 14}]
 SIZE = (14, 7)
 COUNTS = [(64, {}, 512), (256, {}, 8_192), (512, {}, 32_768), (2048, {}, 524_288)]
 OFFICIAL = (256, {}, [(16, 256), (256, 16)])
@@ -45,6 +46,7 @@ def wave(u, p, length):
 
 def forward(x, p, options, training):
     size, frequencies = options.get("size", 7), options.get("frequencies", "top16")
+    size = 7 if size == "auto" else size
     kind, count = frequencies[:3], int(frequencies[3:])
     small, share = pooled(x, size), x.shape[1] // count
     s = np.zeros(x.shape[:2])
@@ -61,6 +63,18 @@ def forward(x, p, options, training):
 def test_every_frequency_is_another_filter(size):
     flat = Fca(64, size=size).basis.flatten(1)
     assert torch.linalg.matrix_rank(flat) == 16
+
+
+@pytest.mark.parametrize(("side", "size"), [(56, 56), (28, 28), (14, 14), (7, 7), (4, 7), (32, 32)])
+def test_built_for_a_place_it_transforms_the_map_there_but_none_below_seven(side, size):
+    for options in ({}, {"size": "auto"}):
+        assert Fca.at(Place("x", 64, (side, side)), **options).size == size
+    assert Fca.at(Place("x", 64, (side, side)), size=7).size == 7
+
+
+def test_a_size_that_is_no_number_is_refused():
+    with pytest.raises(UserError, match="size=full: auto, or a number"):
+        Fca(64, size="full")
 
 
 def test_below_seven_it_refuses_to_become_se():

@@ -81,10 +81,10 @@ def test_loss_is_reinforce_with_a_moving_average_and_entropy():
     alpha, positions = module.weights.detach().numpy(), torch.stack(module.chosen, 1).numpy()
     likelihood = np.log(np.take_along_axis(alpha, positions[..., None], 2)[..., 0])
     nll = -scores.log_softmax(2).numpy()
-    cost = np.array([nll[0, 0, 3] + nll[0, 1, 1] + nll[0, 2, 9], nll[1, 0, 0] + nll[1, 1, 9]])
-    policy = ((cost - 2.0) * np.array([likelihood[0].sum(), likelihood[1, :2].sum()])).mean()
+    cost = np.array([(nll[0, 0, 3] + nll[0, 1, 1] + nll[0, 2, 9]) / 3, (nll[1, 0, 0] + nll[1, 1, 9]) / 2])
+    policy = ((cost - 2.0) * np.array([likelihood[0].sum(), likelihood[1, :2].sum()])).sum()
     entropy = (alpha * np.log(alpha)).sum(2)
-    expected = 0.3 * policy + 0.05 * (entropy[0].sum() + entropy[1, :2].sum()) / 2
+    expected = 0.3 * policy + 0.05 * (entropy[0].sum() + entropy[1, :2].sum())
     assert float(module.loss(targets).detach()) == pytest.approx(expected)
     assert float(module.average) == pytest.approx(0.9 * 2.0 + 0.1 * cost.mean())
 

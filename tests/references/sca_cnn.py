@@ -42,6 +42,10 @@ def attended(x, p, h):
     return c * height * width * alpha * beta * x
 
 
+def unit(v):
+    return v / (np.linalg.norm(v, axis=1, keepdims=True) + 1e-8)
+
+
 def test_both_levels_of_the_released_model_have_its_count():
     """But for the layer that guesses a state, which the released model has in its decoder."""
     modules = [SCACNN(channels, **RELEASED) for channels in (512, 2048)]
@@ -75,12 +79,12 @@ def test_as_a_decoder_its_own_state_steers_the_maps():
     p = {key: value.numpy() for key, value in module.state_dict().items()}
 
     def step(h, c, y):
-        z = attended(x.numpy(), p, h).mean((2, 3))
+        z = unit(attended(x.numpy(), p, h).mean((2, 3)))
         h, c = lstm_step(np.concatenate([y, z], 1), h, c, p, "decoder.cell")
         mixed = np.tanh(y + linear(h, p, "decoder.of_state") + linear(z, p, "decoder.of_seen"))
         return linear(mixed, p, "decoder.classify"), h, c
 
-    mean = x.numpy().mean((2, 3))
+    mean = unit(x.numpy().mean((2, 3)))
     h, c = (np.tanh(linear(mean, p, f"decoder.{name}")) for name in ("hidden", "memory"))
     y, targets = np.zeros((2, 100)), np.array([[1, 4, 9], [3, 9, 0]])
     for index in range(3):

@@ -5,7 +5,6 @@ in the cache's folder and used again for files whose size and time of change are
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,15 +16,16 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from attnbench.data.contents import FILES
 from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.images import BROKEN, usable
+from attnbench.data.pipeline.places import cache_folder
 from attnbench.errors import UserError
 
 READ = 1 << 16  # bytes, at each end
 DIGEST = 16  # bytes
 KEPT_FROM = 1000  # files of which digests are kept: fewer are examined again
 THREADS = 8
-FILES = "files:"  # begins checksums of what files hold; older ones were of names and sizes
 NAMED = 5  # faults that a message names
 ENDS: dict[str, bytes] = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}  # of whole files
 NEAR = 64  # bytes from the end in which that lies
@@ -138,17 +138,6 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns
-
-
-def cache_folder() -> Path:
-    """The folder that ATTNBENCH_CACHE names, else the one where programs keep what they can make again.
-
-    It is no setting, since where a cache lies does not change what a cell is.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if home.startswith("~"):  # a user without a home
-        home = tempfile.gettempdir()
-    return Path(os.path.expanduser(os.environ.get("ATTNBENCH_CACHE") or f"{home}/attnbench"))
 
 
 def _store(paths: Sequence[Path]) -> Path:

@@ -68,7 +68,8 @@ class StreamedMasks(Masked):
         self.pairs, self.frame, self.workers = pairs, frame, workers
 
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
-        steps = loader(Framed(self.pairs, self.frame, plan), plan, self.workers, self.device)
+        need = plan.share * self.frame.height * self.frame.width * (len(self.frame.fill) + 1)
+        steps = loader(Framed(self.pairs, self.frame, plan), plan, self.workers, self.device, need)
         for (images, masks, inner), (_, draws) in zip(steps, plan):
             images, masks = (part.to(self.device, non_blocking=True) for part in (images, masks))
             yield self.joint(images, masks, inner.numpy(), draws, plan.augment)
@@ -169,6 +170,7 @@ class Key:
 def _arrays(key: Key, frame: Frame, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All images, masks and inner sizes; kept, since the cells of a sweep share them."""
     plan = Plan(len(key.pairs), CHUNK)
-    steps = loader(Framed(key.pairs, frame, plan), plan, workers, torch.device("cpu"))
+    need = plan.share * frame.height * frame.width * (len(frame.fill) + 1)
+    steps = loader(Framed(key.pairs, frame, plan), plan, workers, torch.device("cpu"), need)
     images, masks, inner = (torch.cat(part).numpy() for part in zip(*steps))
     return images, masks, inner

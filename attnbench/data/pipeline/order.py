@@ -71,6 +71,11 @@ class Plan:
         """Steps of the whole pass, those before `start` included."""
         return self.count // self.batch_size if self.drop_last else -(-self.count // self.batch_size)
 
+    @property
+    def share(self) -> int:
+        """The most images of a batch that this rank gets."""
+        return -(-min(self.batch_size, self.count) // self.world)
+
     def __iter__(self) -> Iterator[Batch]:
         """The steps from `start` on."""
         return (self[step] for step in range(self.start, len(self)))

@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Steps
 
+from attnbench.data.pipeline import shared_memory
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.crop import boxes
 from attnbench.data.pipeline.images import Files, cut, decode
 from attnbench.data.pipeline.order import Plan
 from attnbench.data.pipeline.split import Split
 from attnbench.errors import UserError
+
+STALLED = 600  # s without a batch, after which loader processes are given up
 
 
 class Decoded(Steps):
@@ -53,7 +56,9 @@ class Stream(Split):
 
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
         decoded = Decoded(self.files, plan, self.pixels.size, self.channels)
-        for images, (rows, draws) in zip(loader(decoded, plan, self.workers, self.device), plan):
+        need = plan.share * self.pixels.size**2 * self.channels
+        steps = loader(decoded, plan, self.workers, self.device, need)
+        for images, (rows, draws) in zip(steps, plan):
             images = images.to(self.device, non_blocking=True)
             yield (
                 self.pixels(images, draws, plan.augment),
@@ -61,8 +66,15 @@ class Stream(Split):
             )
 
 
-def loader(decoded: Steps, plan: Plan, workers: int, device: torch.device) -> Iterator[Tensor]:
-    """What worker processes decoded, step by step; raises `UserError` where a file was damaged."""
+def loader(
+    decoded: Steps, plan: Plan, workers: int, device: torch.device, batch_bytes: int = 0
+) -> Iterator[Tensor]:
+    """What worker processes decoded, step by step; raises `UserError` where a file was damaged.
+
+    `batch_bytes` is what a step's tensors take of shared memory: refused where that has no room for them.
+    """
+    # Evaluation, whose batches are twice as large, is to be refused before training, not after.
+    shared_memory.check(batch_bytes * (2 if plan.drop_last else 1), workers)
     steps = DataLoader(
         decoded,
         batch_size=None,
@@ -71,11 +83,20 @@ def loader(decoded: Steps, plan: Plan, workers: int, device: torch.device) -> It
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # the global one stays as it is, whatever the number of passes
         worker_init_fn=_leave_signals_to_the_trainer,
+        timeout=STALLED if workers else 0,
     )
-    for images in steps:
-        if isinstance(images, str):
-            raise UserError(images)
-        yield images
+    try:
+        for images in steps:
+            if isinstance(images, str):
+                raise UserError(images)
+            yield images
+    except RuntimeError as error:
+        if "DataLoader timed out" not in str(error):
+            raise
+        state = shared_memory.sentence(batch_bytes, workers)
+        raise RuntimeError(
+            f"no batch for {STALLED} s from loader processes: {state}; {shared_memory.WAYS}"
+        ) from error
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as Steps
 
 from attnbench.config.schema import Data
+from attnbench.data.contents import FILES
 from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.clips import stacked
 from attnbench.data.pipeline.crop import boxes
-from attnbench.data.pipeline.examine import FILES, Examination, checksum, content, picture
+from attnbench.data.pipeline.examine import Examination, checksum, content, picture
 from attnbench.data.pipeline.images import decode
 from attnbench.data.pipeline.order import Draws, Plan, generator
 from attnbench.data.pipeline.split import Dataset, Split
@@ -171,7 +172,10 @@ class ClipStream(Split):
     def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches (b t c h w)."""
         decoded = Decoded(self.videos, plan, self.data)
-        for images, (rows, draws) in zip(loader(decoded, plan, self.workers, self.device), plan):
+        channels, height, width = self.data.image
+        need = plan.share * (self.data.frames or 1) * channels * height * width
+        steps = loader(decoded, plan, self.workers, self.device, need)
+        for images, (rows, draws) in zip(steps, plan):
             where = torch.from_numpy(rows).to(self.device)
             x = self.pixels(images.to(self.device, non_blocking=True), draws, plan.augment)
             yield x.unflatten(1, (self.data.frames or 1, -1)), self.targets[where]

@@ -12,8 +12,9 @@ from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.cache import Cached, open_cache
 from attnbench.data.pipeline.crop import stored_side
-from attnbench.data.pipeline.examine import Examination, cache_folder, checksum, picture
+from attnbench.data.pipeline.examine import Examination, checksum, picture
 from attnbench.data.pipeline.images import MODES, Files, join, listed
+from attnbench.data.pipeline.places import cache_folder
 from attnbench.data.pipeline.split import Dataset, Split, choose, hold_out
 from attnbench.data.pipeline.stream import Stream
 from attnbench.errors import UserError

@@ -29,7 +29,7 @@ class DynamicConv(Replacement):
         soft=True,
         goals=("dynamically fuse different convolution kernels",),
         params=lambda c: 4 * 9 * c * c + (c + 4) * (c // 4 + 1) + 4,
-        site="conv",
+        site=("later_conv", "conv"),
     )
     temperature: Tensor
 

@@ -18,9 +18,10 @@ class ResNeSt(Replacement):
     `radix` R chunks; `cardinality` groups in all layers, by default those of the replaced convolution;
     max(c R / reduction, 32) hidden units; R = 1 has a sigmoid. Where the convolution has a stride,
     `pool` takes its place: a 3x3 average after it (ResNeSt-50, the default), before it (the "fast"
-    models), or none. ResNeSt has no further BN and ReLU; a backbone's own after the replaced
-    convolution stay; its stem, its shortcuts and its pooling in the first block are the backbone's to
-    have. Training needs two images a batch. Source: zhanghang1989/ResNeSt.
+    models), or none. ResNeSt has no further BN and ReLU: at site `conv_bn_act` a backbone's own go with the
+    replaced convolution, at site `conv` they stay. Its deep stem and averaging shortcuts are the backbone's
+    to have. Where a stage is dilated instead of strided, the released code pools in its first block all the
+    same, with stride 1; here nothing does. Training needs two images a batch. Source: zhanghang1989/ResNeSt.
     """
 
     card = Card(
@@ -33,7 +34,7 @@ class ResNeSt(Replacement):
         soft=True,
         goals=("dynamically fuse different branches",),
         params=lambda c: (lambda i: 9 * c * c + 4 * c + c * i + 3 * i + 2 * c * i + 2 * c)(max(c // 2, 32)),
-        site="conv",
+        site=("conv_bn_act", "conv"),
     )
 
     def __init__(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers.conv import Replacement, like, mixture, weighted_sum
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
@@ -17,9 +18,10 @@ class SK(Replacement):
     No layer has a bias; max(c // reduction, minimum) hidden units; the 5x5 branch is the authors' 3x3 of
     dilation 2. Where `groups` (or more, if the replaced convolution has more) does not divide both
     widths, their greatest common divisor with it serves: 16 groups of one channel at c = 16.
-    SKNet has no further BN and ReLU; a backbone's own after the replaced convolution stay, and
-    normalise the mixture once more. Training needs two images a batch.
-    Source: implus/SKNet (Caffe); timm's with split_input=False.
+    SKNet has no further BN and ReLU: at site `conv_bn_act` a backbone's own go with the replaced
+    convolution; at site `conv` they stay and normalise the mixture once more. `split` gives each branch its
+    own share of the channels, as timm's small networks have it. Training needs two images a batch.
+    Source: implus/SKNet (Caffe); timm's with split_input=`split`.
     """
 
     card = Card(
@@ -34,7 +36,7 @@ class SK(Replacement):
         params=lambda c: (lambda d: 18 * c * c // math.gcd(c, 32) + 4 * c + 3 * c * d + 2 * d)(
             max(c // 16, 32)
         ),
-        site="conv",
+        site=("conv_bn_act", "conv"),
     )
 
     def __init__(
@@ -45,12 +47,16 @@ class SK(Replacement):
         groups: int = 32,
         reduction: int = 16,
         minimum: int = 32,
+        split: bool = False,
     ) -> None:
         super().__init__()
-        width = conv.out_channels
-        groups = math.gcd(max(groups, conv.groups), channels, width)
+        if split and channels % branches:
+            raise Impossible(f"split: {channels} channels do not divide into {branches} branches")
+        width, inputs = conv.out_channels, channels // branches if split else channels
+        groups = math.gcd(max(groups, conv.groups), inputs, width)
+        self.split = split
         self.branches = nn.ModuleList(
-            nn.Sequential(like(conv, groups=groups, spread=i), nn.BatchNorm2d(width))
+            nn.Sequential(like(conv, groups=groups, spread=i, inputs=inputs), nn.BatchNorm2d(width))
             for i in range(1, branches + 1)
         )
         hidden = max(width // reduction, minimum)
@@ -72,7 +78,8 @@ class SK(Replacement):
 
     def look(self, x: Tensor) -> list[Tensor]:
         """The map in each receptive field, (b, d, i, j) each."""
-        return [view(x).relu_() for view in self.branches]
+        parts = x.chunk(len(self.branches), 1) if self.split else len(self.branches) * [x]
+        return [view(part).relu_() for view, part in zip(self.branches, parts)]
 
     def choose(self, views: list[Tensor]) -> Float[Tensor, "b m d 1 1"]:
         s = torch.stack([u.mean((2, 3)) for u in views]).sum(0)

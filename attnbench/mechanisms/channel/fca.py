@@ -1,7 +1,7 @@
 """FcaNet: weigh each channel by a perceptron of one coefficient of each channel's cosine transform."""
 
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import Impossible, UserError, unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.layers.sizes import known
 
 # Row and column frequency (u v) on a 7x7 map, best first, as the authors ranked them on ImageNet.
 RANKED = {
@@ -17,6 +18,7 @@ RANKED = {
     "low": "00 01 10 11 02 20 21 12 22 03 30 40 04 13 31 05 14 23 32 41 50 06 15 24 33 42 51 60 16 25 34 43",
     "bot": "66 14 34 36 26 43 11 24 44 45 56 15 42 62 25 51 64 13 65 20 23 41 31 32 54 52 61 21 55 53 33 63",
 }
+LEAST = 7  # positions a side of the map on which the frequencies were ranked
 COUNTS = (1, 2, 4, 8, 16, 32)
 
 
@@ -24,10 +26,11 @@ class Fca(Mechanism):
     """g = sigmoid(W2 relu(W1 s)): each of n groups of neighbouring channels has one frequency for its s.
 
     The map is averaged down to `size` x `size`, and s is its cosine coefficient there (the constant
-    one is `size` times the mean). The authors build each stage for its own map (56, 28, 14, 7 on
-    ImageNet) and advise 7 everywhere for other networks, which is the default here. Below 7 their
-    integer scaling of the frequencies sends all of them to 0 and FcaNet becomes SE: that is refused,
-    and so is a 1x1 map. Where n does not divide the channels, the best gcd(n, channels) serve.
+    one is `size` times the mean). `size="auto"`, which None stands for, is the shorter side of the map at the
+    module's place: 56, 28, 14, 7 in a ResNet on ImageNet, as the authors have it. It is 7 on smaller maps and
+    where no place is known, as they advise for other networks. Below 7 their integer scaling of the
+    frequencies sends all of them to 0 and FcaNet becomes SE: that is refused, and so is a 1x1 map. Where n
+    does not divide the channels, the best gcd(n, channels) serve.
     `frequencies` is top, low or bot (ranked on ImageNet; lowest; worst) and n. Source: cfzd/FcaNet.
     """
 
@@ -45,14 +48,23 @@ class Fca(Mechanism):
     )
     basis: Tensor
 
-    def __init__(self, channels: int, reduction: int = 16, frequencies: str = "top16", size: int = 7) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        frequencies: str = "top16",
+        size: int | Literal["auto"] | None = None,
+    ) -> None:
         super().__init__()
-        if size < 7:
+        size = LEAST if size in (None, "auto") else size
+        if not isinstance(size, int):
+            raise UserError(f"fca: size={size}: auto, or a number of positions from {LEAST} on")
+        if size < LEAST:
             raise UserError(
-                f"fca: at size={size} every frequency becomes 0 and FcaNet becomes SE; use 7 or more"
+                f"fca: at size={size} every frequency becomes 0 and FcaNet becomes SE; use {LEAST} or more"
             )
         self.size = size
-        self.pairs = [(u * (size // 7), v * (size // 7)) for u, v in ranked(frequencies, channels)]
+        self.pairs = [(u * (size // LEAST), v * (size // LEAST)) for u, v in ranked(frequencies, channels)]
         self.register_buffer("basis", torch.empty(len(self.pairs), size, size), persistent=False)
         hidden = max(channels // reduction, 1)
         self.reduce = nn.Linear(channels, hidden, bias=False)
@@ -63,6 +75,8 @@ class Fca(Mechanism):
     def at(cls, place: Place, **options: Any) -> Self:
         if place.size == (1, 1):
             raise Impossible("a 1x1 map has no frequency but the constant one")
+        if options.get("size") in (None, "auto"):
+            options = {**options, "size": max(min(place.size), LEAST)}
         return super().at(place, **options)
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
@@ -72,6 +86,8 @@ class Fca(Mechanism):
     def spectrum(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c"]:
         """One cosine coefficient a channel; the averages over small windows are folded into the basis."""
         (h, w), basis = x.shape[2:], self.basis
+        if not known(h, w):
+            x, h, w = F.adaptive_avg_pool2d(x, self.size), self.size, self.size
         down, right = h // self.size, w // self.size
         last = x.is_contiguous(memory_format=torch.channels_last)
         if h % self.size or w % self.size:

@@ -9,22 +9,25 @@ from torch import Tensor, nn
 from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
+from attnbench.mechanisms.layers.precision import full_precision
 from attnbench.mechanisms.layers.recurrent_decoder import Decoder, state_of, steps_of
 
+GUARD = 1e-8
 WORD = 100  # numbers that a label is to a decoder, as released
 
 
 class SCACNN(Mechanism):
     """y = c n α β x: β = softmax over c channels, α = softmax over n positions of β's map.
 
-    A channel's score is u tanh(w v + W h + b) with v its mean, w shared by all channels; a position's is
-    u' tanh(W' (c β x) + W'' h + b'). h (b, state) is a decoder's hidden state: instead of a decoder (task
-    sequence) the module has one of its own, an LSTM that is handed the mean of y before each label, as
-    wide as the control's where `state` is None. Elsewhere h is the second argument of `forward`, or a
-    first guess from the mean features, tanh(V GAP(x) + d), or nothing where `state=0`: the layers on h are
-    then left out. The released code has 512 hidden units and a state of 1000; None takes c // 4 for each,
-    which is 512 at 2048 channels. The factor c n is the code's, not the paper's. Its second level misplaces a
-    bracket, which turns the bias b' into a part of u'; here it is a bias. Weights start from N(0, 0.01²).
+    A channel's score is u tanh(w v + W h + b) with v its mean, w shared by all channels; a position's is u'
+    tanh(W' (c β x) + W'' h + b'). h (b, state) is a decoder's hidden state: instead of a decoder (task
+    sequence) the module has one of its own, an LSTM that reads the mean of y, brought to length 1, before
+    each label, as wide as the control's where `state` is None. Elsewhere h is the second argument of
+    `forward`, or a first guess from the mean features, tanh(V GAP(x) + d), or nothing where `state=0`: the
+    layers on h are then left out. The released code has 512 hidden units and a state of 1000; None takes c //
+    4 for each, which is 512 at 2048 channels. The factor c n is the code's, not the paper's. Its second level
+    misplaces a bracket, which turns the bias b' into a part of u'; here it is a bias. Weights start from N(0,
+    0.01²).
     Source: zjuchenlong/sca-cnn.cvpr17.
     """
 
@@ -107,9 +110,20 @@ class Decoding(SCACNN):
         """Scores of each step; `targets` teach in training."""
 
         def look(step: int, h: Tensor) -> Tensor:
-            return self.looked(x, h).mean((2, 3))
+            return unit(self.looked(x, h).mean((2, 3)))
 
-        return self.decoder(x.mean((2, 3)), look, targets)
+        return self.decoder(unit(x.mean((2, 3))), look, targets)
+
+
+def unit(v: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    """v at length 1."""
+    return (v / (length(v) + GUARD)).to(v.dtype)
+
+
+@full_precision
+def length(v: Float[Tensor, "b c"]) -> Float[Tensor, "b 1"]:
+    """Of each row."""
+    return v.norm(dim=1, keepdim=True)
 
 
 class Score(nn.Module):

@@ -15,6 +15,8 @@ from attnbench.mechanisms.base import Mechanism, Place
 class Replacement(Mechanism):
     """Stands instead of a convolution and maps as it does; elsewhere, as a 3x3 one that keeps the shape.
 
+    At a site that absorbs them, the norm and the activation behind the convolution go with it.
+
     The second argument of `__init__` is that convolution, of which only the geometry is used.
     """
 
@@ -41,6 +43,7 @@ def like(
     bias: bool = False,
     spread: int = 1,
     strided: bool = True,
+    inputs: int | None = None,
 ) -> nn.Conv2d:
     """A fresh convolution (He et al.'s weights) of the same geometry or, as told, of another.
 
@@ -54,7 +57,7 @@ def like(
         "bias": bias,
     }
     kernel: Any = conv.kernel_size
-    fresh = nn.Conv2d(conv.in_channels, outputs or conv.out_channels, kernel, **settings)
+    fresh = nn.Conv2d(inputs or conv.in_channels, outputs or conv.out_channels, kernel, **settings)
     nn.init.kaiming_normal_(fresh.weight, mode="fan_out")
     return fresh
 
@@ -95,9 +98,21 @@ class Kernels(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"], shares: Float[Tensor, "b k"]) -> Float[Tensor, "b d i j"]:
         """All images in one grouped convolution, the images taking the part of groups."""
+        if torch.compiler.is_exporting():
+            return self.each_mixed(x, shares)
         b, c, h, w = x.shape
         outputs, *rest = self.shape
         weight = (shares @ self.weight).view(b * outputs, *rest)
         bias = None if self.bias is None else (shares @ self.bias).flatten()
         settings = self.stride, self.padding, self.dilation, b * self.groups
         return F.conv2d(x.reshape(1, b * c, h, w), weight, bias, *settings).unflatten(1, (b, outputs))[0]
+
+    def each_mixed(
+        self, x: Float[Tensor, "b c h w"], shares: Float[Tensor, "b k"]
+    ) -> Float[Tensor, "b d i j"]:
+        """The same as a mixture of outputs: in an exported graph a batch of any size cannot be groups."""
+        settings = self.stride, self.padding, self.dilation, self.groups
+        biases = [None] * len(self.weight) if self.bias is None else self.bias.unbind()
+        kernels = zip(self.weight.unbind(), biases)
+        parts = [F.conv2d(x, kernel.view(self.shape), bias, *settings) for kernel, bias in kernels]
+        return weighted_sum(parts, shares[:, :, None, None, None])

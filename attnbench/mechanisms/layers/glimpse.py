@@ -38,7 +38,8 @@ class Retina(nn.Module):
     ) -> Float[Tensor, "bm kc s s"]:
         """Of each image at m points (x, y) from -1 to 1: all scales, one after the other as channels."""
         h, w = images.shape[2:]
-        x, y = ((points + 1) / 2 * points.new_tensor([w, h])).floor().long().unbind(2)
+        x, y = ((points + 1) / 2).unbind(2)
+        x, y = (x * w).floor().long(), (y * h).floor().long()
         index = self.near(y, h)[..., None] * (w + 1) + self.near(x, w)[..., None, :]
         flat = F.pad(images, (0, 1, 0, 1)).flatten(2)
         read = flat.gather(2, index.flatten(1)[:, None].expand(-1, images.shape[1], -1))

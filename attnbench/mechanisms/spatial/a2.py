@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnbench.mechanisms.base import Card, Mechanism
+from attnbench.mechanisms.layers.sizes import known
 
 
 class A2(Mechanism):
@@ -52,7 +53,9 @@ class A2(Mechanism):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         taken, given = self.maps(x)
-        if given.shape[2] <= x.shape[1]:  # so few positions that to project descriptors is more work
+        if (
+            known(given.shape[2]) and given.shape[2] <= x.shape[1]
+        ):  # so few positions that to project descriptors is more work
             z = self.feature(x).flatten(2) @ taken.transpose(1, 2) @ given
             return (x + self.expand(z.unflatten(2, x.shape[2:]))).to(x.dtype)
         descriptors = taken @ x.flatten(2).transpose(1, 2)

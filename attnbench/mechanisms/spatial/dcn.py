@@ -16,12 +16,13 @@ from attnbench.mechanisms.layers.sampling import read
 class DCN(Replacement):
     """y(p) = sum_k w_k m_k x(p + p_k + d_k), read bilinearly; offsets d and masks m come from a convolution.
 
-    `version=1` has no masks. That convolution starts from zeros: offsets are 0, masks sigmoid(0) = 1/2 in
-    the paper and 2 sigmoid(0) = 1 with the authors' code, `variant="official"`, so that it starts as the
+    `version=1` has no masks. That convolution starts from zeros: offsets are 0, masks sigmoid(0) = 1/2 in the
+    paper and 2 sigmoid(0) = 1 with the authors' code, `variant="official"`, so that it starts as the
     convolution that it stands for, whose weights it takes over. `groups` of channels have offsets of their
-    own. Positions outside the map are zeros that neighbours within one position still feel, as in version
-    2's operator. The convolution of offsets and masks learns at `offset_lr` times the recipe's rate; None is
-    the authors' 0.1 in version 2, 1 in version 1.
+    own. Positions outside the map are zeros that neighbours within one position still feel, as in version 2's
+    operator. The convolution of offsets and masks learns at `offset_lr` times the recipe's rate; None is the
+    authors' 0.1 in version 2, 1 in version 1. The authors have version 2 in the last three stages, as here,
+    and version 1 in the last: `site=last_conv`.
     Sources: msracver/Deformable-ConvNets, open-mmlab/mmcv.
     """
 
@@ -35,7 +36,7 @@ class DCN(Replacement):
         soft=True,
         goals=("attend to deformed neighbourhoods",),
         params=lambda c: 9 * c * c + 27 * (9 * c + 1),
-        site="conv",
+        site=("deep_conv", "conv"),
     )
 
     def __init__(

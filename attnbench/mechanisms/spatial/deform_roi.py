@@ -78,7 +78,7 @@ class DeformRoI(Mechanism):
         return {f"offset.{name}": self.offset_lr for name, _ in self.offset.named_parameters()}
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m p"]:
-        """Shifts down and right of each of m bins, as shares of their boxes, and in version 2 its mask."""
+        """Shifts right and down of each of m bins, as shares of their boxes, and in version 2 its mask."""
         wide = torch.promote_types(x.dtype, torch.float32)
         at_rest = x.new_zeros(1, self.grid**2 * self.bins**2, 2, dtype=wide)
         if self.sensitive:
@@ -106,7 +106,7 @@ class DeformRoI(Mechanism):
     def pooled(self, x: Float[Tensor, "b c h w"], shift: Float[Tensor, "b m 2"]) -> Float[Tensor, "b c m"]:
         """Means over bins; a bin's weights are a product of some for rows and some for columns."""
         h, w = x.shape[2:]
-        of_rows, of_columns = (self.weights(n, shift[..., axis], axis) for axis, n in enumerate((h, w)))
+        of_rows, of_columns = (self.weights(n, shift[..., 1 - axis], axis) for axis, n in enumerate((h, w)))
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(of_rows.dtype)
             by_row = (of_rows @ wide.transpose(1, 2).flatten(2)).unflatten(2, (-1, w))  # b m c w

@@ -11,6 +11,7 @@ from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.precision import full_precision
 from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
+from attnbench.mechanisms.layers.sizes import known
 
 CENTRES = {"official": (2,), "nowd": (1, 2)}  # axes of (b, d, n) that q and k are centred over
 MANY = 512  # positions, from which on P is not worth writing down
@@ -88,7 +89,7 @@ class DNL(Mechanism):
         return (x + (self.gamma * pairwise + unary).unflatten(2, x.shape[2:])).to(x.dtype)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        if x.shape[2] * x.shape[3] < MANY:
+        if known(*x.shape[2:]) and x.shape[2] * x.shape[3] < MANY:
             return self.f(self.g(x), x)
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
         pairwise = attend(query - query.mean(self.centre, keepdim=True), key, value, self.scale)

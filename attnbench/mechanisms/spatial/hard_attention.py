@@ -21,11 +21,12 @@ class HardAttention(CaptionDecoder):
 
     A training batch as a whole is sampled, or, with the chance `expect`, sees the expectation Σ α a and
     learns by its gradient. `loss` adds, where it was sampled, `weight` (cost - b) Σ_t log α_ts, the cost
-    being the image's cross-entropy over its sequence and b its moving average (9 parts of 10 kept), and
-    always `entropy` Σ_t Σ_i α log α. `penalty` is soft attention's. Evaluation takes the likeliest
-    position; `copies` > 1 average the probabilities of so many samples, whose draws are fixed and the same
-    for each image. The official code hands known gradients to α also where it took the expectation;
-    through a softmax they cancel, and whether the cross-entropy's then count is our reading.
+    being the image's mean cross-entropy over its sequence and b its moving average (9 parts of 10 kept), and
+    always `entropy` Σ_t Σ_i α log α; both are sums over the batch, as the authors have them. `penalty` is
+    soft attention's. Evaluation takes the likeliest position; `copies` > 1 average the probabilities of so
+    many samples, whose draws are fixed and the same for each image. The official code hands known gradients
+    to α also where it took the expectation; through a softmax they cancel, and whether the cross-entropy's
+    then count is our reading.
     Source: kelvinxu/arctic-captions.
     """
 
@@ -115,7 +116,7 @@ class HardAttention(CaptionDecoder):
             chosen = torch.stack(self.chosen, 1)[..., None]
             likelihood = self.weights.gather(2, chosen)[..., 0].clamp(min=TINY).log()
             likelihood = (likelihood * counts(self.weights, targets)).sum(1)
-            total = total + self.weight * ((cost - self.average) * likelihood).mean()
+            total = total + self.weight * ((cost - self.average) * likelihood).sum()
             self.average.mul_(0.9).add_(0.1 * cost.mean())
         return total
 
@@ -129,13 +130,14 @@ def drawn(weights: Float[Tensor, "n l"], uniform: Float[Tensor, "n"]) -> Tensor:
 
 @full_precision
 def costs(scores: Float[Tensor, "b *s k"], targets: Tensor) -> Float[Tensor, "b"]:
-    """Each image's cross-entropy, summed over its sequence."""
+    """Each image's cross-entropy, the mean over its sequence."""
     if scores.dim() == 2:
         return F.cross_entropy(scores, targets, reduction="none")
-    return F.cross_entropy(scores.transpose(1, 2), targets, reduction="none", ignore_index=IGNORED).sum(1)
+    each = F.cross_entropy(scores.transpose(1, 2), targets, reduction="none", ignore_index=IGNORED)
+    return each.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
 
 
 @full_precision
 def negentropy(weights: Float[Tensor, "b t l"], counts: Float[Tensor, "b t"]) -> Float[Tensor, ""]:
-    """The mean over images of Σ_t Σ_i α log α."""
-    return ((weights * weights.clamp(min=TINY).log()).sum(2) * counts).sum(1).mean()
+    """The sum over images, steps and positions of α log α."""
+    return ((weights * weights.clamp(min=TINY).log()).sum(2) * counts).sum()

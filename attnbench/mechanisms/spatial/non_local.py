@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
+from attnbench.mechanisms.layers.sizes import known
 
 AFFINITIES = ("embedded", "gaussian", "dot", "concatenation")
 MANY = 1024  # positions, from which on the affinity matrix is not worth writing down
@@ -129,7 +130,8 @@ class NonLocal(Mechanism):
     def block(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The output, by the way that is faster at the map's size."""
         one = one_map(x)
-        if self.affinity in ("gaussian", "concatenation") and one.shape[2] * one.shape[3] < MANY:
+        few = known(*one.shape[2:]) and one.shape[2] * one.shape[3] < MANY
+        if few and self.affinity in ("gaussian", "concatenation"):
             return self.f(self.g(x), x)
         pooled = self.pooled(x)
         q, k = self.compared(one, pooled)
@@ -141,7 +143,7 @@ class NonLocal(Mechanism):
             return gather_relu(*self.terms(q, k), v)
         if self.affinity == "dot":
             n, m, d = q.shape[1], *k.shape[1:]
-            by_keys = d * (n + m) < 2 * n * m
+            by_keys = not known(n, m) or d * (n + m) < 2 * n * m
             k = k / m
             return q @ (k.transpose(1, 2) @ v) if by_keys else q @ k.transpose(1, 2) @ v
         width = v.shape[2]

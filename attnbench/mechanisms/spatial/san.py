@@ -12,6 +12,7 @@ from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
 from attnbench.mechanisms.layers.precision import full_precision, matched, narrowed
+from attnbench.mechanisms.layers.sizes import known
 
 KINDS = ("pairwise", "patchwise")
 
@@ -143,5 +144,12 @@ class Mix(nn.Conv2d):
 
 def grid(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 2 h w"]:
     """Horizontal and vertical place of each position, -1 to 1 along its axis."""
-    rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in x.shape[2:])
+    rows, columns = (axis(n, x) for n in x.shape[2:])
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]
+
+
+def axis(n: int, x: Tensor) -> Float[Tensor, " n"]:
+    """n numbers from -1 to 1."""
+    if known(n):
+        return torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype)
+    return 2 * torch.arange(n, device=x.device, dtype=x.dtype) / (n - 1) - 1

@@ -7,6 +7,7 @@ from attnbench import tasks
 from attnbench.config.schema import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
+from attnbench.report.tables.contents import CHECKSUM
 from attnbench.report.tables.folds import FOLD
 from attnbench.report.tables.metrics import chance
 from attnbench.report.tables.table import Table
@@ -50,7 +51,8 @@ def apart(table: Table, others: list[Table]) -> dict[str, Any]:
     mine = dict(flatten(_config(table)))
     theirs = [dict(flatten(_config(other))) for other in others]
     keys = sorted({key for config in (mine, *theirs) for key in config})
-    return {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
+    differ = {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
+    return differ or {"data checksum": " ".join(distinct(table.records, *CHECKSUM))}
 
 
 def _config(table: Table) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _data(records: list[Record]) -> str:
     folds = next((f for r in records if isinstance(f := at(r, *FOLD), list)), [])
     mean = [f"mean over folds {' '.join(map(str, folds))}"] if folds else []
     parts = [*name, *_shape(records), *_sizes(records), *_options(records, "data"), *mean]
-    checksum = _one_or_mixed("checksum", distinct(records, "provenance", "data_checksum"))
+    checksum = _one_or_mixed("checksum", distinct(records, *CHECKSUM))
     return ", ".join([*parts, checksum] if checksum else parts)
 
 

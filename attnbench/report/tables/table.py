@@ -11,6 +11,7 @@ from attnbench.mechanisms import CATEGORIES
 from attnbench.records import Record
 from attnbench.report.load import at, images, micro_batch, number, started
 from attnbench.report.statistics.variance import Prior
+from attnbench.report.tables.contents import parted
 from attnbench.report.tables.effects import Effect, Rank, compare
 from attnbench.report.tables.equal import compare_equal
 from attnbench.report.tables.folds import averaged
@@ -194,7 +195,7 @@ def tables(found: Iterable[Record], difference: float | None = None) -> list[Tab
     `difference` is the one that matters, in points; by default it is each metric's own.
     """
     groups: dict[str, list[Record]] = defaultdict(list)
-    for record in averaged(found):
+    for record in averaged(parted(found)):
         groups[record["table"]].append(record)
     made = [_table(fingerprint, group, difference) for fingerprint, group in groups.items()]
     return sorted(made, key=lambda t: (t.about, t.fingerprint))
