@@ -27,6 +27,7 @@ UNFOLLOWED = (
     "mechanisms",
     "provenance",
     "records",
+    "records.",
     "report.",
 )
 SHAPES_ONLY = "register_fake"  # registers an operator's shapes, which its numbers do not depend on

@@ -11,21 +11,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench import cost, data, records, tasks, tracking
+from attnbench.backbones._own import own_attention
 from attnbench.cell import Cell, fingerprint
 from attnbench.config.schema import Config, Hardware, Track
 from attnbench.data import contents
 from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
+from attnbench.grafting.dry_run import runs
 from attnbench.records import Busy, locked
 from attnbench.training import distributed, micro_batch, weights
 from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
 from attnbench.training.loop import Checkpoint, Damaged, Stopped, Training, train
-from attnbench.training.outcome import Measured, current_traceback, finite, origin
+from attnbench.training.outcome import Measured, current_traceback, facts, finite, origin
 
 __all__ = ["Busy", "Watcher", "build", "pick_device", "run"]
 
@@ -166,13 +169,14 @@ def _measure(
         return
     if group.any(watcher.stop(), device):
         raise Stopped
-    measured.checksum = dataset.checksum
+    measured.checksum, measured.network = dataset.checksum, facts(network)
+    measured.images = {split: len(getattr(dataset, split)) for split in ("train", "val", "test")}
     contents.check(config, dataset.checksum)
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
-    _check_sizes(config, len(dataset.train), steps, group)
+    _check_sizes(config, network, len(dataset.train), steps, group)
     if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
         watcher.note(slow)
     training = Training(network, task, config, steps, group)
@@ -187,6 +191,7 @@ def _measure(
     measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
     last = final(measured.curve[-1], "val", config.recipe.precision)
     # The test split is read here, once, and never before the last epoch.
+    measured.dead_parameters = training.watched.dead
     measured.took("train")
     row = evaluate(training.evaluated, dataset.test, task, config, group, watcher.stop).row("test")
     measured.took("test")
@@ -224,7 +229,8 @@ def build(cell: Cell, task: tasks.Task | None = None) -> nn.Module:
 
 def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.device) -> dict[str, Any]:
     config = cell.config
-    control = network
+    measured, task = _for_cost(cell, task, network, device)
+    control = measured
     if cell.mechanism != "none" and (config.cost.latency or config.cost.throughput):
         torch.manual_seed(config.seed)
         control = task.network().to(device)
@@ -236,10 +242,32 @@ def _profile(cell: Cell, task: tasks.Task, network: nn.Module, device: torch.dev
     }
     what |= {"attn": config.attn, "site": cell.site}
     store = cost.Store(Path(config.runs) / "counts", what)
-    figures = cost.profile(network, control, task.cost_shape, config.cost, config.hardware, store)
+    figures = cost.profile(measured, control, task.cost_shape, config.cost, config.hardware, store)
+    if measured is not network:
+        figures |= cost.parameters(network)
+    if own := own_attention(network):
+        figures["own_attention"] = own
     resized = cost.equal.resized(cell, build)
     form = {"backbone_args": resized.args} if resized else {}
     return figures | form | _pixels_seen(network, task.cost_shape)
+
+
+def _for_cost(
+    cell: Cell, task: tasks.Task, network: nn.Module, device: torch.device
+) -> tuple[nn.Module, tasks.Task]:
+    """The network that costs are measured on, and its task: where that of the data's size does not run, one
+    that is built for the measured size. Where there is none either, the profile says what failed.
+    """
+    if task.cost_shape == task.shape or runs(network, task.cost_shape):
+        return network, task
+    height, width = task.cost_shape[-2:]
+    sized = replace(cell.config, data=replace(cell.config.data, size=height, width=width))
+    try:
+        resized = cost.equal.resized(cell, build)
+        other = tasks.load(replace(sized, backbone=resized) if resized else sized)
+        return (other.network() if resized else build(Cell(sized), other)).to(device), other
+    except Exception:  # whatever keeps it from being built costs these figures, not the cell
+        return network, task
 
 
 def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
@@ -248,12 +276,20 @@ def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     return {"pixels_seen": sum(seen), "pixels": shape[-2] * shape[-1]} if seen else {}
 
 
-def _check_sizes(config: Config, images: int, steps: int, group: Group) -> None:
+def _check_sizes(config: Config, network: nn.Module, images: int, steps: int, group: Group) -> None:
     batch = config.recipe.batch_size
     if steps == 0:
         raise UserError(f"recipe.batch_size={batch} is more than the {images} training images")
     if batch % group.world:
         raise UserError(f"recipe.batch_size={batch} does not divide among {group.world} processes")
+    part = batch // group.world
+    size = config.hardware.micro_batch or part
+    alone = part < 2 or size < 2 or part % size == 1
+    if batch > 1 and alone and any(isinstance(m, _BatchNorm) for m in network.modules()):
+        raise UserError(
+            f"one image at a time: recipe.batch_size={batch} in {group.world} processes with "
+            f"hardware.micro_batch={config.hardware.micro_batch}; batch normalization needs two or more"
+        )
 
 
 def pick_device(hardware: Hardware) -> torch.device:

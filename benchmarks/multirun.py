@@ -6,7 +6,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from attnbench import data, mechanisms
 from attnbench.cell import Cell
-from attnbench.config.schema import Config, folder
+from attnbench.config.files import folder
+from attnbench.config.schema import Config
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data.train=64", "data.val=32", "data.test=32", "recipe.epochs=2", "recipe.batch_size=16", "seed=1"]
 CELLS = {
     "cls": ["task=cls", "attn=eca"],
+    "timm": ["task=cls", "attn=se", "site=stage", "backbone=mobilenetv3_small"],
     "seg": ["task=seg", "attn=danet"],
     "clip": ["task=clip", "attn=tam"],
     "retrieval": ["task=retrieval", "attn=gltr"],

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from attnbench import backbones
-from attnbench.config.schema import Backbone, Site, folder
+from attnbench.config.files import folder
+from attnbench.config.schema import Backbone, Site
 from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Mechanism, Place
 from attnbench.mechanisms.channel.se import SE

@@ -9,8 +9,8 @@ from attnbench import records, tasks
 from attnbench.cell import Cell
 from attnbench.cli.main import main
 from attnbench.config import sources
+from attnbench.config.files import names
 from attnbench.config.load import configure
-from attnbench.config.schema import names
 from attnbench.errors import UserError
 from attnbench.report.load import load
 from attnbench.report.tables.table import tables
@@ -101,11 +101,11 @@ def test_a_task_and_a_data_set_of_a_users_folder_run_and_are_compared(folder: Pa
 
 def test_what_is_of_no_use_together_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="'noise' has nothing for it; data sets that do: cifar10"):
-        configure("task=cls", "data=noise")
+        configure(["task=cls", "data=noise"])
     with pytest.raises(UserError, match=r"task=bright: .*data sets that do: noise"):
-        configure("task=bright", "data=cifar10")
+        configure(["task=bright", "data=cifar10"])
     with pytest.raises(UserError, match=r"task=bright cannot mix its targets"):
-        configure("task=bright", "data=noise", "recipe.augment.mixup=0.2")
+        configure(["task=bright", "data=noise", "recipe.augment.mixup=0.2"])
 
 
 def test_they_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_a_task_without_metrics_is_refused_by_file_and_line(folder: Path, card: 
     lines = [card if "card = " in line else line for line in TASK.splitlines()]
     (folder / "task" / "bright.py").write_text("\n".join(lines))
     with pytest.raises(UserError, match=message):
-        configure("task=bright", "data=noise")
+        configure(["task=bright", "data=noise"])
 
 
 def test_the_cards_read_from_sources_are_those_of_the_classes() -> None:
@@ -160,19 +160,19 @@ def test_the_cards_read_from_sources_are_those_of_the_classes() -> None:
 def test_each_data_set_names_the_tasks_that_it_serves() -> None:
     """What a set serves is known, and what it fills in is what the task needs."""
     for name in names("data"):
-        served = configure(f"data={name}", "recipe=none").data.tasks
+        served = configure([f"data={name}", "recipe=none"]).data.tasks
         assert served and set(served) <= set(tasks.cards())
         for task in served:
-            data = configure(f"data={name}", f"task={task}", "recipe=none", *SKELETON.get(task, [])).data
+            data = configure([f"data={name}", f"task={task}", "recipe=none", *SKELETON.get(task, [])]).data
             assert data.classes >= 2
             assert data.frames is not None or not tasks.cards()[task].frames
 
 
 def test_a_recipe_of_no_epochs_measures_costs_for_every_task() -> None:
     for task in tasks.cards():
-        config = configure(f"task={task}", "recipe=none", *SKELETON.get(task, []))
+        config = configure([f"task={task}", "recipe=none", *SKELETON.get(task, [])])
         assert not config.recipe.trains and config.task.name == task
-    profile, plain = configure("task=profile"), configure("task=cls", "recipe=none")
+    profile, plain = configure(["task=profile"]), configure(["task=cls", "recipe=none"])
     assert Cell(profile).key == Cell(plain).key
 
 
@@ -180,7 +180,7 @@ SKELETON = {"skeleton": ["backbone=lstm"]}
 
 
 def test_records_of_the_former_cost_tasks_are_read_under_the_tasks_name(tmp_path: Path) -> None:
-    cell = Cell(configure("task=seg", "recipe=none"))
+    cell = Cell(configure(["task=seg", "recipe=none"]))
     old = json.loads(json.dumps(cell.record("done"), default=str))
     old["cell"]["task"], old["config"]["task"]["name"] = "seg_profile", "seg_profile"
     records.write(tmp_path, old)

@@ -26,9 +26,9 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     [
         ("{", "Expecting property name"),
         ("[]", "not a JSON object"),
-        ('{"key": "x"}', "lacks status, cell, table"),
+        ('{"key": "x"}', "status, cell, table missing"),
         (json.dumps({**RECORD, "schema": 99}), "schema 99"),
-        (json.dumps({**RECORD, "schema": records.SCHEMA}), "its key is abc"),
+        (json.dumps({**RECORD, "schema": records.schema.VERSION}), "its key is abc"),
     ],
 )
 def test_a_damaged_file_is_named_and_the_rest_is_read(tmp_path, text, said):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from attnbench.config.schema import Track, folder, names
+from attnbench.config.files import folder, names
+from attnbench.config.schema import Track
 from attnbench.errors import UserError
 from attnbench.tracking import Tracker, flat, tracker
 from tests.report.test_report import record

@@ -27,6 +27,8 @@ def build(backbone: Backbone, classes: int, image: tuple[int, int, int]) -> nn.M
     weights = timm.get_pretrained_cfg(name)
     if weights is not None and weights.fixed_input_size:
         args.setdefault("img_size", image[1:])
+    if backbone.last_norm == "one":
+        args.setdefault("zero_init_last", False)
     model = _create(backbone, name, num_classes=classes, in_chans=image[0], **args)
     _check_patches(backbone, model, image)
     if backbone.stem == "cifar":

@@ -1,6 +1,7 @@
 """Which settings of a recipe have an effect, so that only those are hashed and printed."""
 
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from typing import Any
 
 from attnbench.config.schema import Config, Recipe
@@ -26,7 +27,16 @@ DEPENDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
 
 def inactive(recipe: Recipe) -> frozenset[str]:
     """The dotted names of the settings that change nothing, whatever their values."""
-    return frozenset(name for name, rule in DEPENDS.items() if not _acts(recipe, *rule))
+    flat = dict(_flat(asdict(recipe)))
+    return frozenset(name for name in DEPENDS if not acts(name, flat))
+
+
+def acts(name: str, recipe: Mapping[str, Any]) -> bool:
+    """Whether a setting of a recipe, flat by dotted names, changes anything; of what is not known, yes."""
+    on, values = DEPENDS.get(name, ("", None))
+    if on not in recipe:
+        return True
+    return bool(recipe[on]) if values is None else recipe[on] in values
 
 
 def acting(part: Any) -> Any:
@@ -43,11 +53,12 @@ def acting(part: Any) -> Any:
     return part
 
 
-def _acts(recipe: Recipe, on: str, values: tuple[str, ...] | None) -> bool:
-    value: Any = recipe
-    for name in on.split("."):
-        value = getattr(value, name)
-    return bool(value) if values is None else value in values
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _reset(settings: Any, path: list[str]) -> Any:

@@ -1,79 +1,60 @@
-"""Options of mechanisms and tasks: what can stand where the default stands. Needs no torch."""
+"""Options of mechanisms, tasks, data sets and backbones: what can be given for them. Needs no torch."""
 
+import ast
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from attnbench import tasks
-from attnbench.config import files
-from attnbench.config.schema import Config, names
+from attnbench.config.files import PACKAGE
 from attnbench.errors import UserError, unknown
+from attnbench.mechanisms import signature
+from attnbench.mechanisms.signature import Argument
 
 
-def check_types(given: Mapping[str, Any], defaults: Mapping[str, Any], setting: str, whose: str) -> None:
-    """Raise `UserError` for an option that does not exist, is of another type, or is a count below 1.
+def check(given: Mapping[str, Any], known: Mapping[str, Argument], setting: str, whose: str) -> None:
+    """Raise `UserError` for an option that does not exist or cannot have its value.
 
-    A count is a whole number whose default is one; where that is 0, which stands for a rule, 0 is right, too.
+    A count is a whole number whose default is one: 1 or more; where the default is 0, which stands for a
+    rule, 0 is right too.
     """
     for name, value in given.items():
-        if name not in defaults:
-            raise unknown(f"option of {whose}", name, defaults)
-        default = defaults[name]
-        if not like(value, default):
-            kind = type(default).__name__
-            raise UserError(f"{setting}.{name}={value}: must be of type {kind}, such as {default!r}")
-        if (least := _least(default)) is not None and min(_listed(value), default=least) < least:
-            raise UserError(f"{setting}.{name}={value}: must be {least} or more")
+        if name not in known:
+            raise unknown(f"option of {whose}", name, known)
+        argument = known[name]
+        if isinstance(value, str) and argument.choices and not argument.kinds and not argument.repeated:
+            if value not in argument.choices:
+                raise unknown(f"{name} of {whose} ({setting}.{name})", value, map(str, argument.choices))
+            continue
+        if why := argument.refusal(value):
+            raise UserError(f"{setting}.{name}={value}: {why}")
 
 
-def like(value: Any, default: Any) -> bool:
-    """Whether a value can stand where the default stands: of its type, or an integer for a float.
-
-    Anything can where the default is None.
-    """
-    if default is None:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple) and all(like(v, d) for d in default[:1] for v in value)
-    return isinstance(value, type(default))
-
-
-def _least(default: Any) -> int | None:
-    """The lowest count that can be meant; None where the default is no count."""
-    numbers = _listed(default)
-    if not numbers or any(type(number) is not int or number < 0 for number in numbers):
-        return None
-    return min(*numbers, 1)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def check_section(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], section: str, whose: str, source: str | None
+) -> None:
+    """As `check`, of the options in a section of settings, whose defaults stand in a file of `conf/`."""
+    known = {name: signature.of_default(name, value) for name, value in defaults.items()}
+    if section == "backbone.args":
+        if source == "timm":  # whose networks take arguments of their own, checked when they are built
+            given = {name: value for name, value in given.items() if name in known}
+        else:
+            known |= builder(str(source))
+    check(given, known, section, f"{whose} ({section})")
 
 
 @cache
-def of_task(name: str) -> Mapping[str, Any]:
-    """A task's options and their defaults; raises `UserError` for a task that does not exist."""
-    if name not in names("task"):
-        raise unknown("task (task.name)", name, names("task"))
-    return files.read("task", name).get("options", {})
+def builder(source: str) -> Mapping[str, Argument]:
+    """What the builder of a backbone's file takes beside classes and size."""
+    path = PACKAGE / "backbones" / f"{source}.py"
+    if source not in sources():
+        raise unknown("source of a backbone (backbone.source)", source, [*sources(), "timm"])
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    build = next(n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "build")
+    return dict(list(signature.read(build, module, literal=False).items())[2:])
 
 
-def check_task(config: Config) -> None:
-    """Raise `UserError` for the first of the task's options that cannot be meant."""
-    task, known = config.task, of_task(config.task.name)
-    check_types(task.options, known, "task.options", f"task {task.name} (task.options)")
-    tasks.check_options(config, {**known, **task.options})
-
-
-def pair(name: str, value: Any) -> tuple[int, int] | None:
-    """Height and width, px, of one number for both or a list; raises `UserError` where it is neither."""
-    if value is None:
-        return None
-    sides = _listed(value) * (2 if isinstance(value, int) else 1)
-    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise UserError(f"task.options.{name}={value}: one number of px, or [height, width]")
-    return sides[0], sides[1]
+@cache
+def sources() -> tuple[str, ...]:
+    """The files under attnbench/backbones that build a network."""
+    return tuple(sorted(Path(p).stem for p in (PACKAGE / "backbones").glob("[!_]*.py")))

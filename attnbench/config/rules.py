@@ -1,62 +1,16 @@
-"""What no type can say of a configuration: ranges, known words, options of a mechanism."""
+"""What two settings forbid each other, and that each is within the bounds of its field."""
 
-import re
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attnbench import data, mechanisms, tasks
-from attnbench.config import files, options
-from attnbench.config.schema import Backbone, Config, names
+from attnbench.config import compose, fields, options
+from attnbench.config.files import names
+from attnbench.config.schema import Backbone, Config, Recipe
 from attnbench.errors import UserError, unknown
 
-WORDS: dict[str, tuple[str, ...]] = {
-    "backbone.stem": ("imagenet", "cifar"),
-    "recipe.optimizer.name": ("sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop"),
-    "recipe.schedule.name": ("cosine", "step", "multistep", "poly", "constant"),
-    "recipe.augment.crop": ("pad", "resized", "scaled", "none"),
-    "cost.mode": ("eager", "compile", "cuda_graph"),
-    "track.name": ("off", "wandb"),
-    "track.mode": ("offline", "online"),
-    "launch.executor": ("inline", "processes", "slurm", "ray"),
-}
-DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
-Rule = tuple[Callable[[Any], bool], str]
-POSITIVE: Rule = (lambda v: v > 0, "above 0")
-NOT_NEGATIVE: Rule = (lambda v: v >= 0, "0 or more")
-SHARE: Rule = (lambda v: 0 <= v < 1, "at least 0 and below 1")
-RANGES: dict[str, Rule] = {
-    "recipe.epochs": NOT_NEGATIVE,
-    "recipe.batch_size": POSITIVE,
-    "recipe.optimizer.lr": POSITIVE,
-    "recipe.optimizer.head_lr": POSITIVE,
-    "recipe.optimizer.momentum": SHARE,
-    "recipe.optimizer.weight_decay": NOT_NEGATIVE,
-    "recipe.schedule.warmup_epochs": NOT_NEGATIVE,
-    "recipe.label_smoothing": SHARE,
-    "recipe.ema": SHARE,
-    "recipe.clip_norm": NOT_NEGATIVE,
-    "recipe.evaluate_every": POSITIVE,
-    "recipe.augment.padding": NOT_NEGATIVE,
-    "recipe.augment.cutout": NOT_NEGATIVE,
-    "recipe.augment.mixup": NOT_NEGATIVE,
-    "recipe.augment.cutmix": NOT_NEGATIVE,
-    "cost.input": POSITIVE,
-    "cost.width": POSITIVE,
-    "cost.rounds": POSITIVE,
-    "cost.batch": POSITIVE,
-    "hardware.threads": POSITIVE,
-    "hardware.workers": NOT_NEGATIVE,
-    "hardware.checkpoint_s": NOT_NEGATIVE,
-    "hardware.micro_batch": POSITIVE,
-    "launch.jobs": POSITIVE,
-    "launch.limit_min": POSITIVE,
-    "launch.processes": POSITIVE,
-    "launch.per_gpu": POSITIVE,
-    "launch.per_job": POSITIVE,
-    "launch.chunk": POSITIVE,
-    "launch.job_min": POSITIVE,
-    "launch.poll_s": POSITIVE,
-}
+SEED = next(each.metadata for each in dataclasses.fields(Config) if each.name == "seed")
 
 
 def validate(config: Config) -> None:
@@ -68,42 +22,35 @@ def validate(config: Config) -> None:
 
 def check_own(config: Config) -> None:
     """As `validate`, of what differs between the cells of one table, but for the site."""
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}: must be 0 or more")
-    _check_attention(config.attn)
+    fields.check("seed", config.seed, SEED)
+    name, given = config.attn.get("name"), {k: v for k, v in config.attn.items() if k != "name"}
+    found = mechanisms.entry(str(name))
+    options.check(given, found.arguments, "attn", f"attn={name}")
+    if found.category == mechanisms.CONTROL and "of" in given:
+        _check_compared(found.name, given)
 
 
 def check_shared(config: Config) -> None:
     """As `validate`, of what the cells of one table have in common."""
-    options.check_task(config)
-    for path, words in WORDS.items():
-        if (word := _at(config, path)) not in words:
-            raise unknown(path, str(word), words)
-    for path, (holds, meaning) in RANGES.items():
-        value = _at(config, path)
-        if value is not None and not holds(value):
-            raise UserError(f"{path}={value}: must be {meaning}")
-    if not re.fullmatch(DEVICE, config.hardware.device):
-        raise UserError(
-            f"hardware.device={config.hardware.device}: no such device; auto, cpu, cuda, cuda:1 or mps"
-        )
+    for path, value, bounds in _values(config):
+        fields.check(path, value, bounds)
+    tasks.check_options(config, config.task.options)
     data.check(config.data, config.task.name if config.recipe.trains else None)
     _check_backbone(config)
     _check_task(config)
 
 
-def _at(config: Any, path: str) -> Any:
-    for part in path.split("."):
-        config = getattr(config, part)
-    return config
-
-
-def _check_attention(attn: dict[str, Any]) -> None:
-    found = mechanisms.entry(attn["name"])
-    given = {option: value for option, value in attn.items() if option != "name"}
-    options.check_types(given, found.options, "attn", f"attn={found.name}")
-    if found.category == mechanisms.CONTROL and "of" in given:
-        _check_compared(found.name, given)
+def _values(part: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Every setting by its dotted name, with its value and its bounds."""
+    for each in dataclasses.fields(part):
+        value, path = getattr(part, each.name), f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _values(value, f"{path}.")
+        elif isinstance(value, dict) and any(map(dataclasses.is_dataclass, value.values())):
+            for name, inner in value.items():
+                yield from _values(inner, f"{path}.{name}.")
+        else:
+            yield path, value, each.metadata
 
 
 def _check_compared(control: str, given: dict[str, Any]) -> None:
@@ -124,16 +71,20 @@ def check_site(config: Config) -> None:
 
 def _check_backbone(config: Config) -> None:
     needs, backbone = tasks.card(config).backbone, config.backbone
+    if backbone.name not in names("backbone"):
+        raise unknown("backbone (backbone.name)", backbone.name, names("backbone"))
+    if backbone.source not in (known := (*options.sources(), "timm")):
+        raise unknown("source of a backbone (backbone.source)", backbone.source, known)
     if backbone.takes != needs:
-        known = (name for name in names("backbone") if _takes(name) == needs)
+        fit = (name for name in names("backbone") if _takes(name) == needs)
         raise UserError(
             f"task={config.task.name} hands over {needs}, and backbone={backbone.name} takes "
-            f"{backbone.takes}: choose another, such as backbone={next(known, 'NAME')}"
+            f"{backbone.takes}: choose another, such as backbone={next(fit, 'NAME')}"
         )
 
 
 def _takes(backbone: str) -> str:
-    return files.read("backbone", backbone).get("takes", Backbone.takes)
+    return compose.read("backbone", backbone).get("takes", Backbone.takes)
 
 
 def _check_task(config: Config) -> None:
@@ -153,6 +104,14 @@ def _check_training(config: Config) -> None:
             f"recipe.schedule.warmup_epochs={recipe.schedule.warmup_epochs}: must be below "
             f"recipe.epochs={recipe.epochs}, or nothing is left for the schedule"
         )
+    _check_schedule(recipe)
+    if augment.crop == "pad" and augment.padding > config.data.size:
+        raise UserError(f"recipe.augment.padding={augment.padding}: at most data.size={config.data.size} px")
+    if config.data.train is not None and recipe.batch_size > config.data.train:
+        raise UserError(
+            f"recipe.batch_size={recipe.batch_size} is more than the {config.data.train} training images "
+            "(data.train)"
+        )
     if augment.crop_size and augment.crop != "scaled":
         raise UserError(
             f"recipe.augment.crop_size={list(augment.crop_size)}: is for crop=scaled, "
@@ -161,3 +120,29 @@ def _check_training(config: Config) -> None:
     card = tasks.card(config)
     data.check_augment(augment, card.masks)
     data.check_targets(config, card)
+
+
+def _check_schedule(recipe: Recipe) -> None:
+    schedule, lr = recipe.schedule, recipe.optimizer.lr
+    if schedule.min_lr > lr:
+        raise UserError(f"recipe.schedule.min_lr={schedule.min_lr}: at most recipe.optimizer.lr={lr}")
+    if schedule.milestones != sorted(set(schedule.milestones)):
+        raise UserError(f"recipe.schedule.milestones={schedule.milestones}: the epochs must rise")
+
+
+SMALL_IMAGE = 64  # px; up to there a stem for ImageNet leaves little of an image
+
+
+def stem_note(config: Config) -> str | None:
+    """What to know of a ResNet's stem on small images; None where nothing is unusual.
+
+    The stem is never chosen by the size of the images, so that a cell is what its words say.
+    """
+    backbone, (_, height, width) = config.backbone, config.data.image
+    of_resnet = backbone.source == "timm" and getattr(backbone.sites.get("input"), "before", []) == ["conv1"]
+    if not of_resnet or backbone.stem != "imagenet" or max(height, width) > SMALL_IMAGE:
+        return None
+    return (
+        f"{backbone.name} has its ImageNet stem (stride 4) on images of {height}x{width} px; "
+        "backbone.stem=cifar keeps their size, at about 15 times the multiply-adds"
+    )

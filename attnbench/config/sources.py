@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -64,11 +65,25 @@ def folders() -> list[Path]:
 
 def files(group: Group) -> dict[str, Place]:
     """Everything that the group's names stand for; a user's file never hides one of the package."""
+    places = [HERE.joinpath(*group.package.split(".")), *(folder / group.folder for folder in folders())]
+    return _files(group, *((place, _changed(place)) for place in places))
+
+
+def _changed(folder: Path) -> int:
+    """When a file was last added to a folder or taken from it, in ns; 0 where there is no folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@cache
+def _files(group: Group, ours: tuple[Path, int], *users: tuple[Path, int]) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    for path in _python(HERE.joinpath(*group.package.split("."))):
+    for path in _python(ours[0]):
         found[path.stem] = Place(path, f"attnbench.{group.package}.{path.stem}")
-    for folder in folders():
-        for path in _python(folder / group.folder):
+    for folder, _ in users:
+        for path in _python(folder):
             found.setdefault(path.stem, _alone(path))
     return found
 

@@ -12,8 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.config import files, sources
-from attnbench.config.schema import Augment, Config, Data, Origin, Served, names
+from attnbench.config import sources
+from attnbench.config.files import names
+from attnbench.config.schema import Augment, Config, Data, Origin, Served
 from attnbench.errors import UserError, unknown
 from attnbench.identity import module_file, source
 from attnbench.tasks import Card
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from attnbench.data.pipeline.split import Dataset
 
-CROPS = ("none", "pad", "resized", "scaled")
 READERS = sources.Group("reader of data (data.source)", "data.readers", "data")
 
 
@@ -77,27 +77,15 @@ def check(data: Data, task: str | None = None) -> None:
             f"data.mean and data.std have {len(data.mean)} and {len(data.std)} numbers; "
             f"data.channels={data.channels} asks for as many of each"
         )
-    if min(data.std) <= 0:
-        raise UserError(f"data.std={list(data.std)}: every number must be above 0")
-    for name, least in (
-        ("size", 1),
-        ("width", 1),
-        ("classes", 2),
-        ("train", 1),
-        ("val", 1),
-        ("test", 1),
-        ("frames", 1),
-        ("joints", 1),
-        ("length", 1),
-    ):
-        value = getattr(data, name)
-        if value is not None and value < least:
-            raise UserError(f"data.{name}={value}: must be at least {least}")
+    if data.classes == 1:
+        raise UserError("data.classes=1: must be at least 2")
 
 
 def _serving(task: str) -> str:
     """The data sets of `conf/` that serve a task."""
-    fit = [name for name in names("data") if task in (files.read("data", name).get("tasks") or {})]
+    from attnbench.config import compose  # Hydra, for this message alone
+
+    fit = [name for name in names("data") if task in (compose.read("data", name).get("tasks") or {})]
     return f"data sets that do: {', '.join(fit) or 'none'}"
 
 
@@ -126,11 +114,7 @@ def label_names(data: Data, task: str) -> list[str]:
 
 def check_augment(augment: Augment, masks: bool) -> None:
     """Raise `UserError` where an augmentation cannot be done, or not for the kind of targets. No torch."""
-    if augment.crop not in CROPS:
-        raise unknown("crop (recipe.augment.crop)", augment.crop, CROPS)
-    if augment.padding < 0 or augment.cutout < 0:
-        raise UserError(f"recipe.augment: padding={augment.padding}, cutout={augment.cutout}: px, at least 0")
-    if len(augment.scale) != 2 or not 0 < augment.scale[0] <= augment.scale[1] <= 1:
+    if len(augment.scale) != 2 or augment.scale[0] > augment.scale[1]:
         raise UserError(
             f"recipe.augment.scale={list(augment.scale)}: two shares of the area, 0 < low <= high <= 1"
         )
@@ -160,14 +144,10 @@ def _check_masked(augment: Augment) -> None:
         if getattr(augment, name):
             value = getattr(augment, name)
             raise UserError(f"recipe.augment.{name}={value}: the task has masks; set it to 0")
-    if len(augment.resize) != 2 or not 0 < augment.resize[0] <= augment.resize[1]:
+    if len(augment.resize) != 2 or augment.resize[0] > augment.resize[1]:
         raise UserError(f"recipe.augment.resize={list(augment.resize)}: two scales, 0 < low <= high")
-    if augment.crop_size and (len(augment.crop_size) != 2 or min(augment.crop_size) < 1):
+    if augment.crop_size and len(augment.crop_size) != 2:
         raise UserError(f"recipe.augment.crop_size={list(augment.crop_size)}: height and width, px")
-    if not 0 < augment.max_class_share <= 1:
-        raise UserError(f"recipe.augment.max_class_share={augment.max_class_share}: above 0, at most 1")
-    if not 0 <= augment.jitter <= 1:
-        raise UserError(f"recipe.augment.jitter={augment.jitter}: at least 0, at most 1")
 
 
 def root(data: Data) -> Path:

@@ -3,6 +3,7 @@
 from torch import nn
 
 from attnbench.config.schema import Site
+from attnbench.grafting.attached import put
 from attnbench.grafting.sites import match
 
 
@@ -14,4 +15,4 @@ def absorbed(model: nn.Module, site: Site) -> list[str]:
 def absorb(model: nn.Module, names: list[str]) -> None:
     """Put an identity in the place of each."""
     for name in names:
-        model.set_submodule(name, nn.Identity(), strict=True)
+        put(model, name, nn.Identity())

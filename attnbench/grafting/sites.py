@@ -1,23 +1,22 @@
 """Sites: which modules of a network the patterns of a site name, and which maps arrive there."""
 
 import re
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnbench.config.schema import Layout, Site
 from attnbench.errors import Impossible, UserError, near
-from attnbench.grafting.clone import copied
+from attnbench.grafting.attached import Attached, inside
+from attnbench.grafting.dry_run import Shape, dry_run
+from attnbench.grafting.layouts import Reading, read
 from attnbench.mechanisms.base import Place
 
 COUNTED = re.compile(r"([A-Za-z_]*)-(\d+)")  # -1, layer-2: counted from the end among numbered siblings
+REORDERS = ("Unroll",)  # classes of modules that leave tokens in another order (Hiera)
 KINDS = {2: "vector", 5: "clip"}  # of what arrives, by its number of axes
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -29,37 +28,50 @@ class Spot:
     module: nn.Module
     place: Place
     arrives: str = "map"  # or clip, skeleton or vector; the frames of a clip may arrive as maps
+    layout: Layout = Layout.BCHW
+    entrance: str | None = None  # of the network: the module by which the image enters
 
 
-def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
+def observe(
+    model: nn.Module, site: Site, image: tuple[int, ...], example: tuple[Any, ...] | None = None
+) -> list[Spot]:
     """The spots of a site in the order they run, from a dry run on one black input.
 
     `image` is the input's shape: (channels, height, width), of a clip (frames, channels, height, width), of a
-    skeleton (frames, joints, coordinates).
+    skeleton (frames, joints, coordinates). `example` are the inputs of a network that takes something else.
 
     Raises `UserError` where a pattern matches nothing, or names what never runs or holds no map, and
     `Impossible` where it names what the task has cut off from the network.
     """
     named = _named(model, site)
-    seen = _dry_run(model, named, image)
-    if missing := [name for _, name in named if name not in seen]:
+    run = dry_run(model, named, image, example)
+    if missing := [name for _, name in named if name not in run.shapes]:
         raise _idle(model, missing[0], image)
     stages: dict[Shape, int] = {}
     spots = []
-    for name, (arrives, leaves) in seen.items():
+    for name, (arrives, leaves) in run.shapes.items():
         how = next(how for how, other in named if other == name)
+        if how == "instead" and site.layout in (Layout.BHWC, Layout.BNC):
+            raise UserError(f"{name}: a module can be replaced in layout BCHW only, not in {site.layout}")
         vector = how == "instead" and len(arrives) == 2
-        channels, size, frames = (arrives[1], (1, 1), None) if vector else _map(name, arrives, site, image)
+        here = Reading(Layout.BCHW, arrives[1], (1, 1)) if vector else read(name, arrives, site, image, run)
         keeps = how == "instead" and len(arrives) == len(leaves) > 2
-        counts = _map(name, leaves, site, image)[1] if keeps else size
-        module = model.get_submodule(name)
-        replaces = module if how == "instead" else None
+        counts = read(name, leaves, site, image, run).size if keeps else here.size
+        _check_order(model, name, here.layout)
+        module = inside(model.get_submodule(name))
         stage = stages.setdefault(counts, len(stages))
-        said = getattr(module, "place", {})
-        place = Place(name, channels, size, stage, 0, replaces, model, frames, **said)
+        replaces, more = module if how == "instead" else None, getattr(module, "place", {})
+        place = Place(name, here.channels, here.size, stage, 0, replaces, model, here.frames, **more)
         kind = "skeleton" if site.layout == Layout.BTJC else KINDS.get(len(arrives), "map")
-        spots.append(Spot(how, name, module, place, kind))
+        spots.append(Spot(how, name, module, place, kind, here.layout, run.entrance))
     return [replace(spot, place=replace(spot.place, stages=len(stages))) for spot in spots]
+
+
+def _check_order(model: nn.Module, name: str, layout: Layout) -> None:
+    """Raise `UserError` where tokens are not in the order of the image's rows."""
+    shuffles = (n for n, m in model.named_modules() if type(m).__name__ in REORDERS)
+    if layout == Layout.BNC and (module := next(shuffles, None)):
+        raise UserError(f"{name}: tokens are out of the image's order there ('{module}' reorders them)")
 
 
 # Patterns
@@ -67,14 +79,22 @@ def observe(model: nn.Module, site: Site, image: tuple[int, ...]) -> list[Spot]:
 
 def _named(model: nn.Module, site: Site) -> list[tuple[str, str]]:
     """(after, before or instead; dotted name) of each module that the site's patterns name, each once."""
-    found = {}
+    found: dict[str, str] = {}
     for how in ("after", "before", "instead"):
         for pattern in getattr(site, how):
-            for name in match(model, pattern):
+            names = match(model, pattern)
+            for name in _replaceable(model, names) if how == "instead" else names:
                 found[name if how == "instead" else _runs(model, name, how)] = how
     if not found:
         raise UserError("the site names no module: give it patterns under after, before or instead")
-    return [(how, name) for name, how in found.items()]
+    once = {id(model.get_submodule(name)): name for name in reversed(found)}  # a module may have two names
+    return [(how, name) for name, how in found.items() if name in once.values()]
+
+
+def _replaceable(model: nn.Module, names: list[str]) -> list[str]:
+    """Of the modules that a pattern names, those that are more than a blank; all where all are blanks."""
+    filled = [name for name in names if not isinstance(model.get_submodule(name), nn.Identity)]
+    return filled or names
 
 
 def match(model: nn.Module, pattern: str) -> list[str]:
@@ -97,7 +117,9 @@ def match(model: nn.Module, pattern: str) -> list[str]:
 
 
 def _children(module: nn.Module) -> list[str]:
-    return [name for name, child in module._modules.items() if child is not None]
+    """Names of the children, which are those of the wrapped module and of the mechanisms attached to it."""
+    names = [name for name, child in inside(module)._modules.items() if child is not None]
+    return [*names, *(module.attached if isinstance(module, Attached) else ())]
 
 
 def _fitting(names: list[str], part: str) -> list[str]:
@@ -122,7 +144,7 @@ def _nothing(pattern: str, part: str, level: dict[str, nn.Module]) -> UserError:
 
 def _runs(model: nn.Module, name: str, how: str) -> str:
     """The module itself; of a plain Sequential, which would run a new child, its last or first module."""
-    module = model.get_submodule(name)
+    module = inside(model.get_submodule(name))
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         raise UserError(f"{name}: a {type(module).__name__} takes no attention; name the modules in it")
     if type(module).forward is not nn.Sequential.forward or not _children(module):
@@ -131,82 +153,11 @@ def _runs(model: nn.Module, name: str, how: str) -> str:
     return _runs(model, f"{name}.{child}", how)
 
 
-# The dry run
-
-
 def _idle(model: nn.Module, name: str, image: tuple[int, ...]) -> Exception:
     """Why nothing can stand at what did not run."""
     if isinstance(model.get_submodule(name), nn.Identity):  # what timm leaves of a head that it takes off
         return Impossible(f"{name}: this task's network ends before it, so nothing can stand there")
     return UserError(f"{name}: never runs on an image of {_text(image)}, so nothing can stand there")
-
-
-def _dry_run(
-    model: nn.Module, named: list[tuple[str, str]], image: tuple[int, ...]
-) -> dict[str, tuple[Shape, Shape]]:
-    """Shapes of what arrives at and what leaves each place, by name, in the order they run.
-
-    It runs on a copy without numbers: in no time, and with no trace in the network or the random state.
-    """
-    seen: dict[str, tuple[Shape, Shape]] = {}
-
-    def before(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.setdefault(name, (_shape(name, *args), _shape(name, *args)))
-
-    def after(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        seen.setdefault(name, (_shape(name, output), _shape(name, output)))
-
-    def instead(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        seen.setdefault(name, (_shape(name, *args), _shape(name, output)))
-
-    ghost = copied(model, torch.device("meta"))
-    with torch.no_grad(), ExitStack() as hooks:
-        for how, name in named:
-            module = ghost.get_submodule(name)
-            if how == "before":
-                hooks.enter_context(module.register_forward_pre_hook(partial(before, name)))
-            else:
-                hook = after if how == "after" else instead
-                hooks.enter_context(module.register_forward_hook(partial(hook, name)))
-        dtype = next(model.parameters()).dtype
-        ghost(torch.zeros(1, *image, device="meta", dtype=dtype))
-    return seen
-
-
-def _shape(name: str, x: Any = None, *rest: Any) -> Shape:
-    if not isinstance(x, Tensor):
-        raise UserError(f"{name}: a {type(x).__name__} passes there, not one tensor; nothing can stand there")
-    return tuple(x.shape)
-
-
-def _map(
-    name: str, shape: Shape, site: Site, image: tuple[int, ...]
-) -> tuple[int, tuple[int, int], int | None]:
-    """Channels, (height, width) and frames of what a tensor of that shape holds in the site's layout."""
-    clip = len(image) == 4
-    frames = shape[0] if clip else None  # the dry run's batch is one clip, whose frames are images here
-    if len(shape) == 5 and site.layout == Layout.BTCHW:
-        return shape[2], (shape[3], shape[4]), shape[1]
-    if len(shape) == 4 and (site.layout == Layout.BCHW or (clip and site.layout == Layout.BTCHW)):
-        return shape[1], (shape[2], shape[3]), frames
-    if len(shape) == 4 and site.layout == Layout.BHWC:
-        return shape[3], (shape[1], shape[2]), frames
-    if len(shape) == 4 and site.layout == Layout.BTJC:
-        return shape[2] * shape[3], (shape[2], shape[3]), shape[1]
-    if len(shape) == 3 and site.layout == Layout.BNC:
-        return shape[2], _grid(name, shape[1] - site.prefix, image), frames
-    raise UserError(f"{name}: a tensor of shape {shape} passes there, no map of layout {site.layout}")
-
-
-def _grid(name: str, tokens: int, image: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of tokens that cover the image in equal squares."""
-    height, width = image[-2:]
-    rows = round((tokens * height / width) ** 0.5) if tokens > 0 else 0
-    if rows == 0 or tokens % rows or rows * width != tokens // rows * height:
-        raise UserError(
-            f"{name}: {tokens} tokens are no grid over {_text(image)}; is the site's prefix right?"
-        )
-    return rows, tokens // rows
 
 
 def _text(image: tuple[int, ...]) -> str:

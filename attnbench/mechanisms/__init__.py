@@ -5,13 +5,15 @@ Names, cards and options are read from the source text, so that asking what exis
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.errors import UserError, unknown
+from attnbench.mechanisms import signature
+from attnbench.mechanisms.signature import REQUIRED, Argument
 
 if TYPE_CHECKING:
     from attnbench.mechanisms.base import Mechanism
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 CATEGORIES = ("none", "channel", "spatial", "temporal", "branch", "channel_spatial", "spatial_temporal")
 CONTROL = "control"  # the category of what is compared with mechanisms, and is none of the survey's
 HERE = Path(__file__).parent
+COLUMNS: dict[str, tuple[type, ...]] = {  # that a card must have -> what the registry reads of them
+    "title": (str,),
+    "venue": (str,),
+    "url": (str,),
+    "tasks": (tuple,),
+    "g": (),
+    "range": (),
+    "soft": (bool,),
+    "goals": (tuple,),
+    "params": (),
+    "site": (str, tuple),
+}
 
 
 @dataclass(frozen=True)
@@ -30,14 +44,26 @@ class Entry:
     path: Path
     summary: str  # first line of the file's docstring
     cls: str  # name of the class that carries the card
-    options: Mapping[str, Any]  # option -> default
+    arguments: Mapping[str, Argument]  # option -> what may be given for it
     card: Mapping[str, Any]  # the card's columns; an expression such as `params` stays source text
+
+    description: str = field(default="", compare=False)  # the class's docstring
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """Each option's default."""
+        return {name: argument.default for name, argument in self.arguments.items()}
 
     @property
     def sites(self) -> tuple[str, ...]:
         """Where the paper puts it: names of sites, of which the first that a network has counts."""
         site = self.card["site"]
         return (site,) if isinstance(site, str) else tuple(site)
+
+    @property
+    def controls(self) -> bool:
+        """Whether mechanisms are compared with it."""
+        return self.category == CONTROL
 
     @property
     def of_clips(self) -> bool:
@@ -53,14 +79,37 @@ class Entry:
 @cache
 def entries() -> Mapping[str, Entry]:
     """All mechanisms of the survey and `none`, by name, in the survey's order of categories."""
-    files = [HERE / "none.py", *(p for c in CATEGORIES[1:] for p in sorted((HERE / c).glob("[!_]*.py")))]
-    return {path.stem: read(path) for path in files}
+    return {
+        name: found for name, found in _found().items() if isinstance(found, Entry) and not found.controls
+    }
+
+
+@cache
+def broken() -> Mapping[str, str]:
+    """Why a file cannot be read, by the mechanism's name; only asking for that mechanism fails."""
+    return {name: found for name, found in _found().items() if isinstance(found, str)}
+
+
+@cache
+def _found() -> Mapping[str, Entry | str]:
+    files = [
+        HERE / "none.py",
+        *(p for c in (*CATEGORIES[1:], CONTROL) for p in sorted((HERE / c).glob("[!_]*.py"))),
+    ]
+    return {path.stem: _try(path) for path in files}
+
+
+def _try(path: Path) -> Entry | str:
+    try:
+        return read(path)
+    except UserError as error:
+        return str(error)
 
 
 @cache
 def controls() -> Mapping[str, Entry]:
     """Controls of equal cost, by name; `none` is a mechanism."""
-    return {path.stem: read(path) for path in sorted((HERE / CONTROL).glob("[!_]*.py"))}
+    return {name: found for name, found in _found().items() if isinstance(found, Entry) and found.controls}
 
 
 def placed_controls() -> list[str]:
@@ -75,7 +124,9 @@ def known() -> Mapping[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    """The mechanism or control of that name; raises `UserError` with near names."""
+    """The mechanism or control of that name; raises `UserError` with near names, or the file's fault."""
+    if name in broken():
+        raise UserError(f"attn={name}: {broken()[name]}")
     if name not in known():
         raise unknown("mechanism", name, known())
     return known()[name]
@@ -119,15 +170,19 @@ def load(name: str) -> "type[Mechanism]":
 
 
 def read(path: Path) -> Entry:
-    """Read one mechanism's file; raises `UserError` where it does not keep to the form."""
+    """Read one mechanism's file; raises `UserError`, with the line, where it does not keep to the form."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not text in UTF-8: byte {error.start + 1}, {error.reason}") from None
     cards = [(c, value) for c in tree.body if isinstance(c, ast.ClassDef) and (value := _card(c))]
     if len(cards) != 1:
+        lines = " and ".join(str(card.lineno) for _, card in cards)
         raise UserError(
-            f"{path}: {len(cards)} classes carry a `card = Card(...)`; a mechanism's file has one"
+            f"{path}{f', lines {lines}' if lines else ''}: {len(cards)} classes carry a "
+            "`card = Card(...)`; a mechanism's file has one"
         )
     cls, card = cards[0]
     return Entry(
@@ -136,9 +191,23 @@ def read(path: Path) -> Entry:
         path=path,
         summary=(ast.get_docstring(tree) or "").partition("\n")[0],
         cls=cls.name,
-        options=_options(cls, path),
-        card={k.arg: _value(k.value) for k in card.keywords if k.arg},
+        arguments=_arguments(cls, tree, path),
+        card=_columns(card, path),
+        description=ast.get_docstring(cls) or "",
     )
+
+
+def _columns(card: ast.Call, path: Path) -> dict[str, Any]:
+    """The card's columns; raises `UserError` where one is missing or cannot be read."""
+    columns = {k.arg: _value(k.value) for k in card.keywords if k.arg}
+    texts = {k.arg: ast.unparse(k.value) for k in card.keywords}
+    where = f"{path}, line {card.lineno}: the card"
+    if missing := [name for name in COLUMNS if name not in columns]:
+        raise UserError(f"{where} has no {', '.join(missing)}")
+    for name, kinds in COLUMNS.items():
+        if kinds and (not isinstance(columns[name], kinds) or columns[name] == texts[name]):
+            raise UserError(f"{where}'s {name} is not a literal that the command line can read")
+    return columns
 
 
 def _card(cls: ast.ClassDef) -> ast.Call | None:
@@ -151,20 +220,18 @@ def _card(cls: ast.ClassDef) -> ast.Call | None:
     return None
 
 
-def _options(cls: ast.ClassDef, path: Path) -> dict[str, Any]:
-    """Arguments of `__init__` that have a literal default."""
+def _arguments(cls: ast.ClassDef, tree: ast.Module, path: Path) -> dict[str, Argument]:
+    """Arguments of `__init__` that have a default."""
     init = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is None:
         return {}
-    names = [a.arg for a in init.args.args][-len(init.args.defaults) :] if init.args.defaults else []
-    pairs = [
-        *zip(names, init.args.defaults),
-        *zip([a.arg for a in init.args.kwonlyargs], init.args.kw_defaults),
-    ]
     try:
-        return {name: ast.literal_eval(default) for name, default in pairs if default is not None}
+        found = signature.read(init, tree)
     except ValueError:
-        raise UserError(f"{path}: a default of {cls.name}.__init__ is not a literal") from None
+        raise UserError(
+            f"{path}, line {init.lineno}: a default of {cls.name}.__init__ is not a literal"
+        ) from None
+    return {name: argument for name, argument in found.items() if argument.default is not REQUIRED}
 
 
 def _value(node: ast.expr) -> Any:

@@ -1,10 +1,14 @@
 """The two nouns of the zoo: a Mechanism, `forward(x) = f(g(x), x)`, and the Card that its paper fills in."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from functools import cache
+from inspect import signature
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args, get_origin, runtime_checkable
 
 from torch import Tensor, nn
+
+from attnbench.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class ForgetsLastPass(nn.Module):
         return {**self.__dict__, **dict.fromkeys(self.last_pass)}
 
 
+@cache
+def _closed(cls: type) -> tuple[tuple[str, ...], Mapping[str, tuple[Any, ...]]]:
+    """Names of the arguments of `__init__` behind self, and the values of those that are closed choices."""
+    found = list(signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]  # of a class, not of one
+    closed = {p.name: get_args(p.annotation) for p in found if get_origin(p.annotation) is Literal}
+    return tuple(p.name for p in found), closed
+
+
 class Mechanism(ForgetsLastPass):
     """An attention mechanism for maps of shape (b, c, h, w): `g` makes the map, `f` applies it.
 
@@ -94,6 +106,15 @@ class Mechanism(ForgetsLastPass):
     reads: Literal["map", "clip", "vector", "skeleton"] = "map"
     returns: ClassVar[Literal["map", "logits"]] = "map"
     resizes: ClassVar[str] = ""  # of controls: width or depth of the backbone, instead of standing in it
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Raise `UserError` for an option that is annotated `Literal` and is none of its values."""
+        names, closed = _closed(cls)  # type: ignore[arg-type]  # a class is hashable, mypy does not see it
+        for name, value in {**dict(zip(names, args)), **options}.items():
+            if name in closed and value not in closed[name]:
+                mechanism = cls.__module__.rpartition(".")[2]
+                raise unknown(f"{name} of {mechanism}", str(value), map(str, closed[name]))
+        return super().__new__(cls)
 
     @classmethod
     def at(cls, place: Place, **options: Any) -> Self:

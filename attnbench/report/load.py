@@ -10,21 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attnbench import records
-from attnbench.records import Record
+from attnbench.records import Record, schema
 
-STATUSES = ("done", "failed", "diverged", "out_of_memory", "skipped")
-NAMED = ("task", "backbone", "attn", "mechanism", "category")  # what a cell cannot be without
-OPTIONAL = ("data", "site", "recipe")  # what a cell that trains nothing may lack
 VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # settings, in a table
-TASKS_BEFORE = {  # tasks of costs alone, which are recipe=none now -> the task whose network they were of
-    "profile": "cls",
-    "seg_profile": "seg",
-    "clip_profile": "clip",
-    "retrieval_profile": "retrieval",
-    "sequence_profile": "sequence",
-    "skeleton_profile": "skeleton",
-}
-PARTS = ("config", "metrics", "cost", "provenance")
 
 
 @dataclass
@@ -39,20 +27,9 @@ def load(results: Path) -> Loaded:
     """Read `results/cells/*.json`; a file that is no record is kept by name, with the reason."""
     with without_collection():
         found, damaged = records.read(results)
-    wrong = {f"{r['key']}.json": reason for r in found if (reason := problem(r))}
-    good = [renamed(r) for r in found if f"{r['key']}.json" not in wrong]
+    wrong = {f"{r['key']}.json": why for r in found if (why := schema.problem(r))}
+    good = [record for record in found if f"{record['key']}.json" not in wrong]
     return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
-
-
-def renamed(record: Record) -> Record:
-    """The record with its task's present name; those that only had costs measured say so."""
-    task = TASKS_BEFORE.get(record["cell"]["task"])
-    if task is None:
-        return record
-    config = record.get("config") or {}
-    parts: Record = {"task": {"name": task}, "recipe": {"trains": False}}
-    changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
-    return {**record, "cell": {**record["cell"], "task": task}, "config": {**config, **changed}}
 
 
 @contextmanager
@@ -67,22 +44,12 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def problem(record: Record) -> str | None:
-    """What keeps this from being a record that a table can show; None where nothing does."""
-    if record["status"] not in STATUSES:
-        return f"status {record['status']!r}; known: {', '.join(STATUSES)}"
-    cell = record["cell"]
-    if not isinstance(cell, dict) or type(cell.get("seed")) is not int:
-        return "no cell with a whole number as its seed"
-    wrong = [f"cell.{k}" for k in NAMED if not isinstance(cell.get(k), str)]
-    wrong += [f"cell.{k}" for k in OPTIONAL if not isinstance(cell.get(k), str | None)]
-    wrong += [k for k in PARTS if not isinstance(record.get(k), dict | None)]
-    wrong += [k for k in ("table",) if not isinstance(record[k], str)]
-    return f"of a type that no record has: {', '.join(wrong)}" if wrong else None
-
-
 def at(record: Record, *path: str) -> Any:
-    """What stands at that path of keys; None where anything on the way is missing."""
+    """What stands at that path of keys; None where anything on the way is missing.
+
+    Raises `LookupError` for a path that no record has.
+    """
+    schema.check(path)
     value: Any = record
     try:
         for key in path:
@@ -94,7 +61,11 @@ def at(record: Record, *path: str) -> Any:
 
 def number(record: Record, *path: str) -> float | None:
     """The finite number at that path; None for anything else, which counts as not measured."""
-    value = at(record, *path)
+    return finite(at(record, *path))
+
+
+def finite(value: Any) -> float | None:
+    """The value where it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if math.isfinite(value) else None

@@ -10,10 +10,10 @@ from attnbench import records
 from attnbench.cell import Cell
 from attnbench.config.schema import Launch
 from attnbench.errors import UserError
+from attnbench.records.pace import many
 from attnbench.sweep.executors.base import EXECUTORS
 from attnbench.sweep.executors.events import Work
 from attnbench.sweep.executors.seats import environments
-from attnbench.sweep.pace import many
 from attnbench.sweep.plan import Plan
 from attnbench.sweep.progress.display import Board
 from attnbench.sweep.signals import on_signals

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.cell import Cell
-from attnbench.config import load as compose
+from attnbench.config import files, grammar, keys
+from attnbench.config.load import attention, configure
 from attnbench.config.rules import check_site
-from attnbench.config.schema import folder
 from attnbench.errors import UserError, unknown
 from attnbench.sweep import controls, form, words
 
@@ -33,7 +33,7 @@ class Experiment:
         """
         arguments, asked = controls.taken(arguments)
         variants = [
-            row for point in compose.expand(arguments) for row in itertools.product(*map(_meant, point))
+            row for point in grammar.expand(arguments) for row in itertools.product(*map(_meant, point))
         ]
         found: list[Cell] = []
         for part, more in itertools.product(self.parts, variants):
@@ -46,14 +46,14 @@ class Experiment:
 
 def names() -> list[str]:
     """The experiments that can be asked for."""
-    return sorted(p.stem for p in folder("experiments").glob("*.yaml"))
+    return sorted(files.experiments())
 
 
 def load(name: str) -> Experiment:
     """Read an experiment by its name, or by the path of its file."""
     path = name.endswith(".yaml")
-    file = Path(name) if path else folder("experiments") / f"{name}.yaml"
-    if not file.is_file():
+    file = Path(name) if path else files.experiments().get(name)
+    if file is None or not file.is_file():
         raise UserError(f"{name}: no such file") if path else unknown("experiment", name, names())
     text, content = form.read(file)
     parts = form.parts(content, file.name)
@@ -65,6 +65,8 @@ def load(name: str) -> Experiment:
 def chosen(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """The experiment that arguments name, and the others; raises `UserError` where there are several."""
     named = [word.partition("=")[2] for word in arguments if word.startswith("experiment=")]
+    if "" in named:
+        raise UserError(f"experiment=: which one? known: {', '.join(names())}")
     if len(named) > 1:
         raise UserError(f"one experiment at a time, not {' and '.join(named)}")
     others = [word for word in arguments if not word.startswith("experiment=")]
@@ -90,7 +92,7 @@ def cell(arguments: Sequence[str]) -> Cell:
 
 
 def _cell(arguments: Sequence[str]) -> Cell:
-    return Cell(replace(compose.assemble(*arguments), request=list(arguments)))
+    return Cell(replace(configure(arguments, any_site=True), request=list(arguments)))
 
 
 def _compared(row: Sequence[str], names: Sequence[str]) -> Iterator[Cell]:
@@ -155,7 +157,7 @@ def _rows(part: Mapping[str, Any]) -> Iterator[list[str]]:
 def _axis(setting: str, values: Any) -> Iterator[list[str]]:
     values = values if isinstance(values, list) else [values]
     if setting != "attn":
-        yield from ([f"{setting}={compose.literal(value)}"] for value in values)
+        yield from ([f"{setting}={keys.text(value)}"] for value in values)
         return
     for value in values:
-        yield from (compose.attention(v) for v in words.expand(value))
+        yield from (attention(v) for v in words.expand(value))

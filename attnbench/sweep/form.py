@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from attnbench.config import strict
 from attnbench.errors import UserError
 from attnbench.sweep import controls, words
 
@@ -14,15 +13,8 @@ PART = ("base", "grid", "exclude", "controls")
 
 def read(file: Path) -> tuple[str, Mapping[str, Any]]:
     """A file's text and content; raises `UserError` where it is no experiment."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{file.name} is no YAML: {' '.join(str(error).split())}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file.name} is no text in UTF-8: byte {error.start + 1}, {error.reason}") from None
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
+    text = strict.text(file)
+    content = strict.load(file, text)
     if not isinstance(content, dict) or not content.keys() <= {"title", "parts", *PART}:
         raise UserError(
             f"{file.name}: an experiment has title, base, grid, exclude and controls, or parts of these"

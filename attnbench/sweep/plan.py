@@ -8,9 +8,11 @@ from pathlib import Path
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.records import Record
-from attnbench.sweep.pace import Pace, likeness, many, span
+from attnbench.records.index import opened
+from attnbench.records.pace import Pace, likeness, many, span
 
 AGAIN = ("failed", "out_of_memory")  # ends that launch.retry tries once more
+FEW_CELLS, FEW_FILES = 50, 2000
 REASONS = 3  # that the plan's line spells out
 
 
@@ -39,15 +41,17 @@ class Plan:
 
     @classmethod
     def of(cls, cells: Sequence[Cell], retry: bool) -> "Plan":
+        """The plan of these cells: each reads the one file that its key names.
+
+        With few cells the index learns from few files that it does not know yet, so that they start at once.
+        """
         plan = cls()
-        found: dict[tuple[str, str], Record] = {}
         for results in dict.fromkeys(cell.config.results for cell in cells):
-            whole, damaged = records.read(Path(results))
-            plan.damaged |= damaged
-            plan.pace.read(whole)
-            found |= {(results, record["key"]): record for record in whole}
+            with opened(Path(results), FEW_FILES if len(cells) <= FEW_CELLS else None) as index:
+                plan.damaged |= index.damaged()
+                plan.pace = index.pace()
         for cell in cells:
-            plan._sort(cell, found.get((cell.config.results, cell.key)), retry)
+            plan._sort(cell, records.find(Path(cell.config.results), cell.key), retry)
         return plan
 
     def _sort(self, cell: Cell, record: Record | None, retry: bool) -> None:

@@ -1,9 +1,9 @@
 """Options of tasks with a class for each pixel: what no type can say of them. Needs no torch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from attnbench.config.options import like, pair
 from attnbench.errors import UserError
 
 STRIDES = (8, 16, 32)
@@ -33,12 +33,16 @@ def _check_loss(chosen: Mapping[str, Any], classes: int) -> None:
     weights = chosen["class_weights"]
     if weights is None:
         return
-    fits = like(weights, [1.0]) and len(weights) == classes
-    if not fits or min(weights) < 0 or max(weights) == 0:
+    fits = isinstance(weights, list | tuple) and len(weights) == classes and all(map(_is_weight, weights))
+    if not fits or max(weights) == 0:
         raise UserError(
             f"task.options.class_weights={weights}: {classes} numbers, one a class, "
             "none below 0 and not all 0"
         )
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _check_windows(chosen: Mapping[str, Any]) -> None:
@@ -52,3 +56,15 @@ def _check_windows(chosen: Mapping[str, Any]) -> None:
         raise UserError(
             f"task.options.scales={chosen['scales']}: a list of numbers above 0, such as [0.75, 1.0, 1.25]"
         )
+
+
+def pair(name: str, value: Any) -> tuple[int, int] | None:
+    """Height and width, px, of one number for both or a list; raises `UserError` where it is neither."""
+    if value is None:
+        return None
+    sides = (list(value) if isinstance(value, list | tuple) else [value]) * (
+        2 if isinstance(value, int) else 1
+    )
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise UserError(f"task.options.{name}={value}: one number of px, or [height, width]")
+    return sides[0], sides[1]

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from attnbench.config import options
+from attnbench import tasks
 from attnbench.config.schema import Config
 from attnbench.tasks import cls
 from attnbench.tasks._card import CLASSIFICATION, Card
@@ -23,8 +23,8 @@ class Task(cls.Task):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        options.check_task(config)
         self.head = config.task.options.get("head", "mean")
+        tasks.check_options(config, {**config.task.options, "head": self.head})
         frames = config.data.frames or 1
         self.shape = (frames, *config.data.image)
         self.cost_shape = (frames, *config.cost_image)

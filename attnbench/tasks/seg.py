@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnbench import data
-from attnbench.config import options
+from attnbench import data, tasks
 from attnbench.config.schema import Config
 from attnbench.tasks import segmentation
 from attnbench.tasks._card import Card, Metric
@@ -37,15 +36,15 @@ class Task:
         masks=True,
         classwise=Metric("iou_", "IoU of"),
         chance="miou_constant",
-        choices={"decoder": ("fcn", "psp", "aspp", "unet")},
-        stated=("decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
+        choices={"decoder": ("fcn", "psp", "aspp", "unet"), "score": ("labels", "frame")},
+        stated=("score", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
         check="attnbench.tasks._pixels:check",
     )
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        options.check_task(config)
         self.options = {**OPTIONS, **config.task.options}
+        tasks.check_options(config, self.options)
         self.shape: tuple[int, ...] = config.data.image
         self.cost_shape: tuple[int, ...] = config.cost_image
 

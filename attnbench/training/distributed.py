@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_autograd
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+
+from attnbench.training.sync_norm import synchronize
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,46 @@ class Group:
         """The network whose gradients, and batch statistics, are those of the whole batch."""
         if self.world == 1:
             return network
-        if device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-            return DistributedDataParallel(network, device_ids=[device.index], broadcast_buffers=False)
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.__class__ = _synchronised(type(module))
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        ids = [device.index] if device.type == "cuda" else None
+        parallel = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        synchronize(network, device)  # afterwards: torch's wrapper refuses SyncBatchNorm on CPUs unseen
+        return parallel
+
+    def follow(self, network: nn.Module) -> "Running":
+        """What keeps the network's running buffers the same in all processes."""
+        return Running(self, network)
+
+
+class Running:
+    """Buffers that training moves by the batch, such as running means: averaged over the processes.
+
+    Each process moves its own by its share of the batch, so their mean has moved by the whole batch. Which
+    ones move is seen by their versions. Those of batch norms hold the whole batch's statistics already.
+    """
+
+    def __init__(self, group: Group, network: nn.Module) -> None:
+        self.group = group
+        self.owners = [m for m in network.modules() if m._buffers and not isinstance(m, _BatchNorm)]
+        self.seen = self._versions() if group.world > 1 else {}
+
+    def _versions(self) -> dict[tuple[int, str], tuple[Tensor, int]]:
+        return {
+            (index, name): (buffer, buffer._version)
+            for index, owner in enumerate(self.owners)
+            for name, buffer in owner._buffers.items()
+            if buffer is not None and buffer.is_floating_point()
+        }
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Average those that have moved since the last call."""
+        if self.group.world == 1:
+            return
+        for key, (buffer, version) in self._versions().items():
+            before, old = self.seen.get(key, (None, -1))
+            if buffer is not before or version != old:
+                self.group.add(buffer).div_(self.group.world)
+        self.seen = self._versions()
 
 
 @contextmanager
@@ -82,34 +116,3 @@ LOST = ("DataLoader worker (pid", "Connection closed by peer", "Connection reset
 def process_lost(error: Exception) -> bool:
     """Whether an error reports the death of a loader process or of another process of the group."""
     return isinstance(error, dist.DistError) or any(words in str(error) for words in LOST)
-
-
-def _synchronised(kind: type[_BatchNorm]) -> type[_BatchNorm]:
-    """A batch normalisation over the batches of all processes; torch's own runs on GPUs only."""
-    return type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {})
-
-
-class _Synchronised(_BatchNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        axes = [0, *range(2, x.ndim)]
-        count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = dist_autograd.all_reduce(x.sum(axes)) / count
-        shape = [1, -1, *([1] * (x.ndim - 2))]
-        centred = x - mean.view(shape)
-        variance = dist_autograd.all_reduce(centred.square().sum(axes)) / count
-        self._remember(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
-        scale = torch.rsqrt(variance + self.eps)
-        if self.affine:
-            return centred * (scale * self.weight).view(shape) + self.bias.view(shape)
-        return centred * scale.view(shape)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked += 1
-        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)

@@ -27,6 +27,7 @@ from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, Evaluation, Stopped, evaluate, formatted
 from attnbench.training.mixing import mixing
 from attnbench.training.optim import Schedule, autocast, optimizer
+from attnbench.training.watched import Watched
 
 CHECK_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
@@ -44,7 +45,9 @@ class Training:
         self.device = next(network.parameters()).device
         self.network = network
         self.mechanisms = mechanisms(network)
+        self.watched = Watched(network, config.hardware.compile)
         self.forward = group.wrap(network, self.device)
+        self.running = group.follow(network)
         if config.hardware.compile:
             self.forward = torch.compile(self.forward)  # type: ignore[assignment]
         self.optimizer = optimizer(network, self.recipe.optimizer, config.task.encoder)
@@ -67,12 +70,15 @@ class Training:
             images, targets = self.mix(self.epoch * self.steps + self.step, images, targets)
         self.schedule.step_update(self.epoch * self.steps + self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        self.watched.begin()
         self._accumulate(images, targets)
+        self.watched.end(self.step)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.running.average()
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.step += 1
@@ -133,6 +139,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "place": (self.epoch, self.step, float(self.loss_sum)),
+            "dead": self.watched.dead,
             **self.random(),
         }
 
@@ -144,6 +151,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.epoch, self.step, loss_sum = state["place"]
         self.loss_sum.fill_(loss_sum)
+        self.watched.restore(state["dead"])
         self.set_random(state)
 
     def random(self) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Any
 
 import torch
+from torch import nn
 
 from attnbench import provenance
+from attnbench.grafting import graft
 from attnbench.training.distributed import Group
 
 
@@ -24,8 +26,11 @@ class Measured:
     curve: list[dict[str, float]] = field(default_factory=list)
     cost: dict[str, Any] | None = None
     checksum: str | None = None
+    images: dict[str, int] | None = None  # of each split
+    network: dict[str, Any] = field(default_factory=dict)  # what a table states of it: see `facts`
     traceback: str | None = None
     micro_batch: int | None = None
+    dead_parameters: list[str] = field(default_factory=list)  # whose gradient has always been zero
     keep: bool = False  # whether the checkpoint may serve once more
     seconds: dict[str, float] = field(default_factory=dict)  # of each part of the work
     clock: float = field(default_factory=time.perf_counter)
@@ -52,9 +57,28 @@ def origin(
         "wall_s": round(seconds, 2),
         "seconds": measured.seconds,
         **({"micro_batch": measured.micro_batch} if measured.micro_batch else {}),
+        **({"dead_parameters": measured.dead_parameters} if measured.dead_parameters else {}),
         "images_per_s": rates[len(rates) // 2] if rates else None,
         "data_checksum": measured.checksum,
+        "images": measured.images,
+        **measured.network,
     }
+
+
+def facts(network: nn.Module) -> dict[str, Any]:
+    """What a table states of a network: whether batch norm is at work, what its mechanism's paper states."""
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    rates = {f"{_own(name)}: learning rate x {by:g}" for name, by in graft.lr_scale(network).items()}
+    spared = {f"{_own(name)}: no weight decay" for name in graft.no_weight_decay(network)}
+    return {
+        "batch_norm": any(isinstance(module, norms) for module in network.modules()),
+        "stated": sorted(rates | spared),
+    }
+
+
+def _own(name: str) -> str:
+    """A parameter's name within its mechanism's part."""
+    return ".".join(name.split(".")[-2:])
 
 
 def finite(value: Any) -> Any:

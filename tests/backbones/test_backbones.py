@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from attnbench import backbones
-from attnbench.config.schema import Backbone, Site, names
+from attnbench.backbones._own import own_attention
+from attnbench.config.files import names
+from attnbench.config.schema import Backbone, Site
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft, mechanisms, places
 from attnbench.mechanisms.base import Mechanism
@@ -37,6 +39,19 @@ def branches(
     }
 
 
+def resnet(
+    blocks: list[int], convs: int, more_convs: int, stem: int = 1, bottleneck: bool = False
+) -> dict[str, int]:
+    """As `branches`, and the places of layers that bring norms of their own; `stem` convolutions begin it."""
+    total = sum(blocks)
+    return {
+        **branches(blocks, convs, more_convs, bottleneck),
+        **{"conv_bn_act": total, "deep_conv": total - blocks[0], "last_conv": blocks[-1]},
+        "later_conv": convs * total + more_convs - stem,
+        "three_late": min((blocks[-2] + 1) // 2, 3),  # blocks 0, 2 and 4 of the stage before the last
+    }
+
+
 def inverted(blocks: list[int], deep: int, more_convs: int) -> dict[str, int]:
     """Places of a network of inverted residuals, the first block of which has no expansion."""
     expanded = sum(blocks) - 1
@@ -54,27 +69,29 @@ def without(places: dict[str, int], *sites: str) -> dict[str, int]:
 VIT = {"residual": 11, "stage": 1, "late": 1, "last_block": 1}
 ATTENTION = {"residual": 6, "conv": 6, "stage": 4, "between": 3, "late": 1, "input": 1}
 PLACES = {
-    **{f"resnet{6 * n + 2}": branches([n] * 3, 2, 1) for n in (1, 3, 5, 9, 18)},
-    "wrn_28_10": without(branches([4] * 3, 2, 1 + 3), "gates", "net2"),
-    "resnet18": branches([2, 2, 2, 2], 2, 1 + 3),
-    "resnet34": branches([3, 4, 6, 3], 2, 1 + 3),
-    "resnet50": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
-    "resnet101": branches([3, 4, 23, 3], 3, 1 + 4, bottleneck=True),
-    "resnet152": branches([3, 8, 36, 3], 3, 1 + 4, bottleneck=True),
-    "resnext50_32x4d": branches([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
-    "spnet50": branches([3, 4, 6, 3], 3, 3 + 4, bottleneck=True),
-    "spnet101": branches([3, 4, 23, 3], 3, 3 + 4, bottleneck=True),
-    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False),
+    **{f"resnet{6 * n + 2}": resnet([n] * 3, 2, 1) for n in (1, 3, 5, 9, 18)},
+    "patch8": resnet([1] * 3, 2, 1),
+    "wrn_28_10": without(branches([4] * 3, 2, 1 + 3), "gates", "net2") | {"later_conv": 27},
+    "resnet18": resnet([2, 2, 2, 2], 2, 1 + 3),
+    "resnet34": resnet([3, 4, 6, 3], 2, 1 + 3),
+    "resnet50": resnet([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
+    "resnet101": resnet([3, 4, 23, 3], 3, 1 + 4, bottleneck=True),
+    "resnet152": resnet([3, 8, 36, 3], 3, 1 + 4, bottleneck=True),
+    "resnext50_32x4d": resnet([3, 4, 6, 3], 3, 1 + 4, bottleneck=True),
+    "spnet50": resnet([3, 4, 6, 3], 3, 3 + 4, stem=3, bottleneck=True),
+    "spnet101": resnet([3, 4, 23, 3], 3, 3 + 4, stem=3, bottleneck=True),
+    "regnety_008": branches([1, 3, 8, 2], 3, 1 + 4, bottleneck=True, image=False)
+    | {"se": 14, "conv_bn_act": 14},
     "densenet121": without(branches([6, 12, 24, 16], 2, 1 + 3, image=False), "late"),
     "convnext_tiny": branches([3, 3, 9, 3], 1, 1 + 3, image=False) | {"depthwise": 18},
     "swin_tiny": without(branches([2, 2, 6, 2], 0, 0, image=False), "conv", "inner", "every_conv"),
     "vit_tiny_patch16_224": VIT,
     "deit3_small": VIT,
     "vgg16_bn": {"stage": 5, "between": 4, "late": 1, "conv": 13, "every_conv": 13},
-    "mobilenetv2_100": inverted([1, 2, 3, 4, 3, 3, 1], 3 + 4 + 3 + 3 + 1, 2),
-    "efficientnet_b0": inverted([1, 2, 2, 3, 3, 4, 1], 2 + 3 + 3 + 4 + 1, 2),
-    "mobilenetv3": inverted([1, 2, 3, 4, 2, 3], 3 + 4 + 2 + 3, 2),
-    "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2),
+    "mobilenetv2_100": inverted([1, 2, 3, 4, 3, 3, 1], 3 + 4 + 3 + 3 + 1, 2) | {"later_conv": 51},
+    "efficientnet_b0": inverted([1, 2, 2, 3, 3, 4, 1], 2 + 3 + 3 + 4 + 1, 2) | {"se": 16, "later_conv": 48},
+    "mobilenetv3": inverted([1, 2, 3, 4, 2, 3], 3 + 4 + 2 + 3, 2) | {"se": 8, "later_conv": 45},
+    "mobilenetv3_small": inverted([1, 2, 3, 2, 3], 2 + 3 + 2 + 3, 2) | {"se": 9, "later_conv": 33},
     "attention56": ATTENTION,
     "attention92": ATTENTION,
     "unet_small": {
@@ -148,7 +165,7 @@ def test_the_tables_name_every_backbone() -> None:
 
 
 USED: dict[str, tuple[str | type[Mechanism], dict[str, object]]] = {  # where not every mechanism can stand
-    "conv": (GatedConv, {}),
+    **dict.fromkeys(("conv", "conv_bn_act", "deep_conv", "last_conv", "later_conv"), (GatedConv, {})),
     "gates": ("attention_gate", {"variant": "sononet"}),
     "net2": ("gsop", {}),
 }
@@ -253,8 +270,9 @@ def test_timms_networks_are_as_they_were_published(name: str) -> None:
     assert {k: v.shape for k, v in model.state_dict().items()} == {
         k: v.shape for k, v in original.state_dict().items()
     }
-    own = {type(m).__name__ for m in model.modules()} & {"SqueezeExcite", "SEModule"}
-    assert config.contains == ("se" if own else None)
+    assert own_attention(model) == (
+        ["self-attention"] if name in PATCHES else [config.contains] * bool(config.contains)
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "vit_tiny_patch16_224", "spnet50"])

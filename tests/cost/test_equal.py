@@ -85,7 +85,7 @@ def test_neighbours_keep_to_one_side_of_the_original():
 
 
 def cell(*words: str, runs: object) -> Cell:
-    return Cell(configure(*words, f"runs={runs}", "data.size=16"))
+    return Cell(configure([*words, f"runs={runs}", "data.size=16"]))
 
 
 @pytest.mark.parametrize("by, near", [("macs", 0.01), ("params", 0.02)])
@@ -128,7 +128,7 @@ def test_the_search_is_kept_for_other_seeds(tmp_path, monkeypatch):
 )
 def test_controls_without_a_candidate_are_refused(words, message):
     with pytest.raises(UserError, match=message):
-        configure(*words)
+        configure(words)
 
 
 def test_a_backbone_s_widths_and_blocks_are_arguments_and_checked():

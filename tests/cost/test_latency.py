@@ -221,3 +221,11 @@ def test_a_gpu_is_timed_by_its_events_and_its_state_recorded(mode):
     assert (
         cost.peak_memory(model, IMAGE, 2, True, "cuda") > cost.peak_memory(model, IMAGE, 2, False, "cuda") > 0
     )
+
+
+def test_ranks_of_the_median_are_the_binomial_distributions():
+    from scipy.stats import binom
+
+    from attnbench.cost.measuring.latency import _tail
+
+    assert [_tail(n) for n in range(1, 120)] == [int(binom.ppf(0.025, n, 0.5)) for n in range(1, 120)]

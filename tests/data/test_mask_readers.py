@@ -9,7 +9,7 @@ from PIL import Image
 
 from attnbench import data
 from attnbench.config.schema import Data
-from attnbench.data.pipeline.masks import IGNORE
+from attnbench.data.pipeline.masks import IGNORE, Masks
 from attnbench.errors import UserError
 
 CPU = torch.device("cpu")
@@ -101,7 +101,8 @@ def read(name, root, **changes):
 
 
 def labels(split):
-    return set(torch.cat([y for _, y in split.batches(4)]).unique().tolist())
+    batches = (y.framed if isinstance(y, Masks) else y for _, y in split.batches(4))
+    return set(torch.cat(list(batches)).unique().tolist())
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -195,7 +196,10 @@ def test_images_of_other_sizes_are_fitted_and_padded(tmp_path):
     folder = voc(tmp_path)
     picture(folder / "JPEGImages" / "2007_val0.jpg", 0, (48, 24))
     mask(folder / "SegmentationClass" / "2007_val0.png", [5], (48, 24))
-    x, y = next(read("voc", tmp_path, size=32, width=32).test.batches(4))
+    x, masks = next(read("voc", tmp_path, size=32, width=32).test.batches(4))
+    y = masks.framed
+    assert masks.own[0].shape == (48, 24) and (masks.own[0] == 5).all()  # what is scored
+    assert masks.inner[0].tolist() == [32, 16]
     assert (y[0, :, :16] == 5).all() and (y[0, :, 16:] == IGNORE).all()
     assert (y[1, 24:] == IGNORE).all() and (y[1, :24] != IGNORE).any()
     assert x[0, :, :, 16:].abs().max() < 0.02

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import md5
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torchvision import datasets
 
-from attnbench.config.schema import Data, names
+from attnbench.config import load as compose
+from attnbench.config.files import names
+from attnbench.config.schema import Data
 from attnbench.data import load, present
 from attnbench.data.pipeline.order import generator
 from attnbench.data.scenes import digits
@@ -316,3 +319,48 @@ def test_a_download_is_offered_only_where_there_is_one(name, offered):
     with pytest.raises(UserError, match="no such folder") as error:
         present(Data(name=name, source="cifar" if name == "cifar10" else None, root="nowhere"))
     assert ("data.download=true" in str(error.value)) is offered
+
+
+LEAST = {"cls": 50, "seg": 50, "clip": 80, "skeleton": 60, "sequence": 50, "retrieval": 400}
+
+
+@pytest.mark.parametrize("task", LEAST)
+def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
+    """`data.test` counts for each task, as `data.train` and `data.val` do."""
+    served = compose.configure(
+        f"task={task}", "recipe=none", *(["backbone=lstm"] if task == "skeleton" else [])
+    ).data
+    asked = {"train": LEAST[task] + 40, "val": LEAST[task] + 20, "test": LEAST[task]}
+    found = load(replace(served, size=16, **asked), CPU, task=task)
+    assert {split: len(getattr(found, split)) for split in asked} == asked
+
+
+def test_every_embedded_set_is_tried():
+    assert set(compose.configure(["data=scenes"]).data.tasks) == set(LEAST)
+
+
+def test_the_handwritten_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    from attnbench.data.scenes.digits import _handwritten
+
+    found, expected = _handwritten(), load_digits()
+    assert np.array_equal(found.strokes, expected.images.astype(np.float32) / 16)
+    assert np.array_equal(found.labels, expected.target)
+
+
+def test_the_default_cell_imports_only_what_it_uses(tmp_path):
+    words = ["data.train=64", "data.val=32", "data.test=32", "recipe.epochs=1", "recipe.batch_size=32"]
+    words += [
+        "recipe.schedule.warmup_epochs=0",
+        "cost.latency=false",
+        f"results={tmp_path}",
+        f"runs={tmp_path}",
+    ]
+    code = (
+        f"import sys; from attnbench.cli.main import main; main(['attn=eca', *{words!r}]); "
+        "others = {'timm', 'torchvision', 'sklearn', 'scipy.stats', 'wandb', 'pandas'}; "
+        "print(sorted(others & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

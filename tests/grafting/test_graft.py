@@ -211,6 +211,105 @@ def test_a_pass_starts_at_the_first_place_that_shares() -> None:
         assert Counted.calls == ["start", "call", "call", "call"] * 3
 
 
+# Several mechanisms at one place
+
+
+class Add(Scale):
+    """Adds its weight."""
+
+    def g(self, x: Tensor) -> Tensor:
+        return self.weight
+
+    def f(self, g: Tensor, x: Tensor) -> Tensor:
+        return x + g
+
+
+@pytest.mark.parametrize("how", ["after", "before"])
+def test_of_several_at_one_place_those_grafted_first_act_first(how: str) -> None:
+    model, site = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Identity()), Site(**{how: ["1"]})
+    plain = model(images())
+    for kind, start in ((Scale, 2.0), (Add, 3.0), (Scale, 5.0)):
+        graft(model, kind, {"start": start}, site, IMAGE)
+    assert torch.allclose(model(images()), (2 * plain + 3) * 5)
+    names = {f"1.{name}.weight" for name in ("attention", "attention_2", "attention_3")}
+    assert names == {key for key in model.state_dict() if key.startswith("1.")}
+    assert [type(m).__name__ for m in mechanisms(model)] == ["Scale", "Add", "Scale"]
+
+
+def test_one_at_a_stage_and_one_in_it_find_each_other_s_places() -> None:
+    model = network()
+    graft(model, Scale, {"start": 0.5}, RESNET8.sites["stage"], IMAGE)
+    graft(model, "se", {}, AFTER, IMAGE)
+    graft(model, GatedConv, {}, Site(instead=["layer1.0.conv2"]), IMAGE)
+    assert len(mechanisms(model)) == 7
+    assert {"layer1.0.attention.weight", "layer1.0.bn2.attention.reduce.weight"} < set(model.state_dict())
+    assert not any("wrapped" in key for key in model.state_dict())
+
+
+class Named(nn.Module):
+    """Has a child of the name that mechanisms take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.attention = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(self.conv(x))
+
+
+class Holder(nn.Module):
+    """Keeps its parts a second time in a plain list, and runs those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.parts = [self.first, self.second]
+        self.named = {"second": (self.second,)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts[1](self.parts[0](x)) + self.named["second"][0](self.first(x))
+
+
+def test_the_network_s_own_attention_keeps_its_name() -> None:
+    model = nn.Sequential(Named(), nn.Conv2d(4, 4, 1))
+    keys, plain = list(model.state_dict()), model(images())
+    graft(model, Scale, {"start": 3.0}, Site(after=["0"]), IMAGE)
+    assert [key for key in model.state_dict() if "attention_" not in key] == keys
+    assert "0.attention_2.weight" in model.state_dict()
+    assert torch.allclose(model[1](model[0].wrapped(images())), plain)
+
+
+def test_what_a_network_holds_in_plain_lists_is_grafted_too() -> None:
+    model = Holder()
+    plain = model(images())
+    graft(model, Scale, {"start": 2.0}, Site(after=["second"]), IMAGE)
+    assert torch.allclose(model(images()), 2 * plain)
+
+
+# Modules that are no mechanisms
+
+
+def test_any_module_for_maps_can_be_grafted() -> None:
+    from timm.layers import SEModule
+
+    model = network()
+    new = graft(model, SEModule, {"rd_channels": 5}, AFTER, IMAGE)
+    assert [module.module.fc1.out_channels for module in new] == [5] * 3
+    assert mechanisms(model) == new
+    by_function = graft(model, lambda channels: nn.Conv2d(channels, channels, 1), {}, AFTER, IMAGE)
+    assert [m.module.in_channels for m in by_function] == [16, 32, 64]
+    model(images()).sum().backward()
+
+
+def test_a_blank_is_not_replaced_where_others_are_there() -> None:
+    model = network("mobilenetv3_small")
+    site = Site(instead=["blocks.*.*.se"])
+    blank = [name for name, m in model.named_modules() if name.endswith(".se") and isinstance(m, nn.Identity)]
+    new = graft(model, "eca", {}, site, IMAGE)
+    assert blank and all(isinstance(model.get_submodule(name), nn.Identity) for name in blank)
+    assert len(new) == 9 and not [m for m in model.modules() if type(m).__name__ == "SqueezeExcite"]
+
+
 # What is there
 
 
@@ -250,14 +349,6 @@ def test_a_mechanism_s_learning_rates_reach_the_optimizer_and_others_keep_the_re
 
 
 # What is refused
-
-
-def test_one_place_takes_one_attention() -> None:
-    model = network()
-    first = graft(model, "se", {}, AFTER, IMAGE)
-    with pytest.raises(UserError, match="an attention stands there already"):
-        graft(model, "se", {}, AFTER, IMAGE)
-    assert mechanisms(model) == first
 
 
 def test_the_impossible_names_the_place_and_leaves_the_network() -> None:

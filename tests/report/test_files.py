@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,28 @@ import pytest
 from attnbench import report
 from attnbench.cli.main import main
 from attnbench.errors import UserError
+from attnbench.report.load import load
 from attnbench.report.pages import survey
 from tests.report.test_report import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
 
 
+@pytest.mark.pictures
 def test_files_of_a_report(tmp_path: Path) -> None:
     written = report.write(put(tmp_path, *grid(), record("se", 0, None)))
-    accuracy = {f"{STEM}{ending}" for ending in (".md", ".csv", ".tex", ".svg", ".png")}
+    accuracy = {f"{STEM}{ending}" for ending in (".md", ".csv", ".tex")}
     costs = {f"cls-costs-resnet50-224{ending}" for ending in (".md", ".csv", ".tex")}
     surveys = {f"survey-{c}{ending}" for c in survey.NAMES for ending in (".md", ".csv", ".tex")}
+    drawn = {f"{STEM}{end}.{kind}" for end in ("", "-differences") for kind in ("svg", "png", "pdf")}
     one = {"accuracy-cost.csv", "papers.csv", "index.html", "README.md"}
-    assert {p.name for p in written} == accuracy | costs | surveys | one
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cells") == sorted(p.name for p in written)
+    assert {p.name for p in written} == accuracy | costs | drawn | one
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("cells", ".index.sqlite")) == sorted(
+        p.name for p in written
+    )
+    report.write(tmp_path, report.Choice(survey=True, pictures=False))
+    again = {p.name for p in report.write(tmp_path, report.Choice(pictures=False))}
+    assert again == accuracy | costs | surveys | one  # a folder that has the survey's tables keeps them
 
 
 def test_index_links_every_leaderboard(tmp_path: Path) -> None:
@@ -43,6 +52,28 @@ def test_a_report_is_the_same_bytes_again_in_any_order(tmp_path: Path) -> None:
     again = {p.name: p.read_bytes() for p in report.write(tmp_path / "a")}
     turned = {p.name: p.read_bytes() for p in report.write(put(tmp_path / "b", *reversed(made)))}
     assert first == again == turned
+
+
+def test_a_report_of_nothing_new_reads_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = report.write(put(tmp_path, *grid()))
+    stamps = {path: path.stat().st_mtime_ns for path in first}
+    read: list[Path] = []
+    module = import_module("attnbench.report.write")
+    monkeypatch.setattr(module, "load", lambda results: read.append(results) or load(results))
+    assert report.write(tmp_path) == first and not read
+    assert stamps == {path: path.stat().st_mtime_ns for path in first}
+    first[0].write_text("changed by hand <!-- -->")
+    (tmp_path / "mine.md").write_text("# Mine")
+    first[0].unlink()
+    report.write(tmp_path)
+    assert read and first[0].exists() and "mine.md" in page(tmp_path, "README")
+    put(tmp_path, record("gc", 0, 60.0))
+    read.clear()
+    report.write(tmp_path)
+    changed = {path.name for path in first if path.stat().st_mtime_ns != stamps[path]}
+    assert read and f"{STEM}.md" in changed
 
 
 def test_csv_is_one_header_and_a_line_a_row(tmp_path: Path) -> None:
@@ -67,8 +98,8 @@ def test_markdown_lines_up(tmp_path: Path) -> None:
 def test_tables_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     longer = [record("none", 0, 70.0, table="fedcba", config__recipe__epochs=9)]
     report.write(put(tmp_path, *grid(), *longer))
-    assert (tmp_path / f"{STEM}-0123456789ab.md").exists()
-    assert (tmp_path / f"{STEM}-fedcba.md").exists()
+    assert page(tmp_path, f"{STEM}-epochs3").count("# cls · cifar10 · resnet20 · short · epochs=3") == 1
+    assert page(tmp_path, f"{STEM}-epochs9").count("# cls · cifar10 · resnet20 · short · epochs=9") == 1
     index = page(tmp_path, "README")
     assert "recipe.epochs=3" in index
     assert "recipe.epochs=9" in index
@@ -81,7 +112,7 @@ def test_stale_leaderboards_go_and_foreign_files_stay(tmp_path: Path) -> None:
     (tmp_path / "mine.md").write_text("my own page")
     (tmp_path / "mine.csv").write_text("my own numbers")
     report.write(tmp_path)
-    assert sorted(p.suffix for p in tmp_path.glob("cls*")) == [".csv", ".md", ".png", ".svg", ".tex"]
+    assert sorted(p.suffix for p in tmp_path.glob("cls*")) == [".csv", ".md", ".tex"]
     assert {p.stem for p in tmp_path.glob("cls*")} == {STEM}
     assert (tmp_path / "mine.md").read_text() == "my own page"
     assert (tmp_path / "mine.csv").exists()
@@ -173,7 +204,8 @@ def test_ten_thousand_records_take_some_seconds_and_no_torch(tmp_path: Path) -> 
             made["cell"]["backbone"] = f"net{table}"
             (tmp_path / "cells" / f"{made['key']}.json").write_text(json.dumps(made))
     code = (
-        "import sys, pathlib, time; from attnbench import report; report.write(pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib, time; from attnbench import report;"
+        "report.write(pathlib.Path(sys.argv[1]), report.Choice(pictures=False));"
         "took = time.process_time(); list(map(abs, range(-10**7, 0)));"
         "print([m for m in ('torch', 'hydra', 'timm', 'wandb') if m in sys.modules]);"
         "print(took, time.process_time() - took)"

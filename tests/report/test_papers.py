@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attnbench import mechanisms, report
-from attnbench.config.schema import names
+from attnbench.config.files import names
 from attnbench.report.pages import latex, leaderboard, survey
 from attnbench.report.papers import accuracies, beside
 from attnbench.report.tables.columns import Column

@@ -1,7 +1,8 @@
-"""Pictures: every row that has a difference, escaped, inside the frame, the same each time."""
+"""Pictures: every row that has a difference, ratios on axes that can be read, the same bytes each time."""
 
 import io
 import xml.etree.ElementTree as ElementTree
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,73 +10,76 @@ import pytest
 from PIL import Image
 
 from attnbench import report
-from attnbench.report.pages.drawing import LIGHT, Line, Mark, Text, png, svg
-from attnbench.report.pages.plot import Point, frontier, picture
-from attnbench.report.tables.table import tables
+from attnbench.report.pages import figure, plot
+from attnbench.report.pages.forest import forest
+from attnbench.report.pages.plot import AXES, LEAST_SPAN, Point, frontier, limits, picture, points
+from attnbench.report.tables.table import Table, tables
 from tests.report.test_report import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
-SPACE = "{http://www.w3.org/2000/svg}"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(*made: dict[str, Any]) -> ElementTree.Element:
-    (table,) = tables(made)
-    found = picture(table)
+def table(*made: dict[str, Any]) -> Table:
+    (found,) = tables(made)
+    return found
+
+
+def drawn(*made: dict[str, Any]) -> Any:
+    found = picture(table(*made))
     assert found is not None
-    return ElementTree.fromstring(svg(*found))
+    return found
 
 
-def test_every_row_that_has_a_difference_is_a_mark_in_each_panel() -> None:
+def test_every_row_that_has_a_difference_is_a_point_relative_to_the_control() -> None:
     alone = record("gc", 9, 60.0)  # without a control of its seed
-    root = drawn(*grid(("none", "se", "eca", "simam")), alone)
-    titles = [t.text or "" for t in root.iter(f"{SPACE}title")]
-    names = [title.partition(":")[0].partition(" at ")[0] for title in titles]
-    assert sorted(names) == sorted(3 * ["eca", "none", "se", "simam"])
-    width, height = float(root.get("width", 0)), float(root.get("height", 0))
-    for polygon in root.iter(f"{SPACE}polygon"):
-        for point in (polygon.get("points") or "").split():
-            x, y = map(float, point.split(","))
-            assert 0 < x < width and 0 < y < height
-    for text in root.iter(f"{SPACE}text"):
-        assert 0 <= float(text.get("x", -1)) < width
+    one = table(*grid(("none", "se", "eca", "simam")), alone)
+    for name, cost in AXES:
+        found = points(one, cost)
+        assert {p.row.attn for p in found} == {"none", "se", "eca", "simam"}, name
+        assert next(p.cost for p in found if p.row.attn == "none") == 1.0
+    params = {p.row.attn: p.cost for p in points(one, AXES[2][1])}
+    assert params["se"] == pytest.approx(273054 / 272474)
 
 
-def test_bars_are_the_intervals_of_the_differences() -> None:
+def test_axes_have_titles_ratios_and_a_least_span() -> None:
+    axes = drawn(*grid()).axes
+    assert [a.get_xlabel() for a in axes] == [name for name, _ in AXES]
+    assert all("(× none)" in a.get_xlabel() and a.get_xscale() == "log" for a in axes)
+    assert axes[0].get_ylabel() == "test top-1 (%)"
+    for each in axes:  # the costs of these rows differ by 0.2 % at most
+        low, high = each.get_xlim()
+        assert high / low >= LEAST_SPAN * 0.999 and low < 1 < high
+
+
+def test_bars_are_the_intervals_and_one_seed_has_none() -> None:
     def bars(seeds: int) -> int:
-        lines = drawn(*grid(("none", "se", "eca"), seeds)).iter(f"{SPACE}line")
-        return sum("reach" in (line.get("class") or "") for line in lines)
+        axes = drawn(*grid(("none", "se", "eca"), seeds)).axes
+        return sum(len(c[2]) for each in axes for c in each.containers)
 
-    assert bars(3) == 6  # of two rows in three panels
-    assert bars(1) == 0
+    assert bars(3) > bars(1)
+    (_, se, eca) = sorted(points(table(*grid(seeds=5)), AXES[0][1]), key=lambda p: p.score)
+    assert se.low < se.score < se.high and eca.low < eca.score < eca.high
 
 
 def test_a_mechanism_and_its_control_alone_are_no_picture() -> None:
-    (table,) = tables([record("none", 0, 60.0)])
-    assert picture(table) is None
-    (costs,) = tables([record(a, 0, None) for a in ("none", "se", "eca")])
-    assert picture(costs) is None
+    assert picture(table(record("none", 0, 60.0))) is None
+    assert picture(table(*(record(a, 0, None) for a in ("none", "se", "eca")))) is None
+    assert forest(table(record("none", 0, 60.0), record("se", 0, 61.0))) is None
 
 
-def test_what_was_not_measured_takes_its_panel_away() -> None:
+def test_what_was_not_measured_takes_its_panel_away_and_so_does_a_disturbed_clock() -> None:
     made = grid()
     for one in made:
         one["cost"]["latency"] = None
-    texts = [t.text for t in drawn(*made).iter(f"{SPACE}text")]
-    assert "GMACs" in texts and "latency, ratio to none" not in texts
+    assert [a.get_xlabel() for a in drawn(*made).axes] == ["GMACs (× none)", "parameters (× none)"]
 
 
 def test_the_frontier_is_what_nothing_beats_in_both() -> None:
     costs = [(1.0, 70.0), (1.1, 69.0), (1.2, 72.0), (1.2, 71.0), (1.5, 71.9), (2.0, 72.5)]
     row = tables([record("none", 0, 60.0)])[0].rows[0]
-    points = [Point(row, cost, score, score, score) for cost, score in costs]
-    assert [(p.cost, p.score) for p in frontier(points)] == [(1.0, 70.0), (1.2, 72.0), (2.0, 72.5)]
-
-
-def test_names_are_escaped_and_equal_costs_and_scores_are_borne() -> None:
-    flat = {"cost__latency__ratio": 1.0, "cost__params": 5}
-    made = [record(a, s, 60.0, **flat) for a in ("none", "se(mode=<b>&)", "eca") for s in range(2)]
-    root = drawn(*made)
-    assert any("se(mode=<b>&)" in (t.text or "") for t in root.iter(f"{SPACE}title"))
+    found = [Point(row, cost, cost, cost, score, score, score) for cost, score in costs]
+    assert [(p.cost, p.score) for p in frontier(found)] == [(1.0, 70.0), (1.2, 72.0), (2.0, 72.5)]
 
 
 @pytest.mark.parametrize("spread", [1e-9, 1.0, 1e6])
@@ -85,20 +89,53 @@ def test_axes_bear_any_spread(spread: float) -> None:
         for i, a in enumerate(("none", "se", "eca"))
         for s in range(2)
     ]
-    assert len(list(drawn(*made).iter(f"{SPACE}text"))) > 10
+    found = points(table(*made), AXES[0][1])
+    low, high = limits(found)
+    assert low < min(p.cost for p in found) and high > max(p.cost for p in found)
+    assert high / low >= LEAST_SPAN * 0.999
 
 
-def test_png_is_an_image_of_twice_the_size_with_the_marks_in_their_colours() -> None:
-    shapes = [Line(0, 10, 90, 10, "grid"), Mark(50, 25, 1, "se"), Text(5, 40, "none")]
-    image = Image.open(io.BytesIO(png(100, 50, shapes))).convert("RGB")
-    assert image.size == (200, 100)
-    red, green, blue = image.getpixel((100, 50))
-    assert (red, green, blue) == pytest.approx(tuple(bytes.fromhex(LIGHT[1][1:])), abs=6)
-    assert image.getpixel((199, 99)) == pytest.approx((255, 255, 255), abs=3)
-    assert png(100, 50, shapes) == png(100, 50, shapes)
+def test_names_cover_no_mark_and_no_other_name() -> None:
+    attns = ("none", *(f"se(reduction={r})" for r in range(2, 10)))
+    made = [record(a, s, 60 + 0.02 * i + 0.1 * s) for i, a in enumerate(attns) for s in range(3)]
+    canvas = drawn(*made)
+    for axes in canvas.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+        assert all(axes.get_window_extent().contains(box.x0, box.y0) for box in boxes)
 
 
-def test_pictures_are_linked_from_the_page(tmp_path: Path) -> None:
-    report.write(put(tmp_path, *grid()))
-    assert f"]({STEM}.svg)" in page(tmp_path) and f"({STEM}.png)" in page(tmp_path)
-    assert Image.open(tmp_path / f"{STEM}.png").format == "PNG"
+def test_a_forest_has_a_line_a_row_the_largest_difference_on_top() -> None:
+    found = forest(table(*grid(("none", "se", "eca", "gc"), seeds=5)))
+    assert found is not None
+    axes = found.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["se at residual", "eca at residual", "gc at residual"]  # from below
+    assert axes.get_xlabel().startswith("Δ top-1 vs. none (pp)")
+
+
+@pytest.mark.parametrize("name", ["se(mode=<b>&)", "se(\x1b[31m\x00)", "se($x_{1}$ %~^)"])
+def test_any_name_gives_files_that_viewers_open(name: str) -> None:
+    made = [record(a, s, 60.0 + i) for i, a in enumerate(("none", name, "eca")) for s in range(2)]
+    files = figure.files(drawn(*made), "0123")
+    ElementTree.fromstring(files["svg"])
+    assert Image.open(io.BytesIO(files["png"])).size[0] > 1000
+    assert files["pdf"].startswith(b"%PDF")
+
+
+@pytest.mark.pictures
+def test_pictures_are_the_same_bytes_are_linked_and_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report.write(put(tmp_path / "a", *grid()))
+    report.write(put(tmp_path / "b", *grid()))
+    names = [f"{STEM}{end}.{kind}" for end in ("", "-differences") for kind in figure.FORMATS]
+    first = {name: (tmp_path / "a" / name).read_bytes() for name in names}
+    assert first == {name: (tmp_path / "b" / name).read_bytes() for name in names}
+    assert all(f"({name})" in page(tmp_path / "a") for name in names)
+    monkeypatch.setattr(plot, "_panel", None)  # drawing would fail
+    report.write(tmp_path / "a")
+    assert first == {name: (tmp_path / "a" / name).read_bytes() for name in names}
+    put(tmp_path / "a", record("se", 0, 61.5))
+    with pytest.raises(TypeError):
+        report.write(tmp_path / "a")

@@ -11,7 +11,6 @@ from attnbench.cli.main import main
 from attnbench.config import load as compose
 from attnbench.errors import UserError
 from attnbench.report.query import limits, selection
-from attnbench.report.query import missing as lacking
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
 from tests.report.test_report import put, record, row
@@ -58,7 +57,7 @@ def test_a_comparison_that_was_never_run_says_what_to_run(tmp_path: Path) -> Non
     put(tmp_path, *table(se=1.0))
     text = said(compare, tmp_path, "attn=se backbone=resnet50")
     assert "No record answers attn=se, backbone=resnet50. There are: cls · cifar10 · resnet20" in text
-    assert "10 cells are missing: how long they take is not known, for no like cell was run" in text
+    assert "10 cells are missing: duration unknown (no comparable cell has run)" in text
     assert "backbone=resnet50 data=scenes attn=none,se seed=0,1,2,3,4" in text
 
 
@@ -241,27 +240,3 @@ def test_a_limit_whose_sign_for_per_cent_was_left_out_is_refused(key: str, text:
 def test_a_latency_of_several_times_the_controls_needs_its_unit() -> None:
     assert limits.parse("max_latency", "5x").most == 5.0
     assert limits.parse("max_latency", "3").most == 3.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (300, "5 min"), (12000, "3 h 20 min"), (216000, "2.5 days")]
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert lacking.duration(seconds) == text
-
-
-def test_the_most_alike_cells_give_the_time() -> None:
-    made = [
-        record("se", 0, 60.0, provenance__wall_s=100.0),
-        record("eca", 0, 60.0, provenance__wall_s=200.0),
-        record("eca", 1, 60.0, provenance__wall_s=9.0, status="failed"),
-        record("eca", 0, 60.0, provenance__wall_s=900.0, cell__data="cifar100", table="other"),
-    ]
-    cell = {"task": "cls", "data": "cifar10", "backbone": "resnet20", "recipe": "short"}
-    assert lacking.seconds(made, {**cell, "mechanism": "se"}) == (
-        100.0,
-        "median of 1 done with the same mechanism here",
-    )
-    assert lacking.seconds(made, {**cell, "mechanism": "gc"})[0] == 150.0  # type: ignore[index]
-    assert lacking.seconds(made, {**cell, "data": "svhn", "mechanism": "gc"})[0] == 200.0  # type: ignore[index]
-    assert lacking.seconds(made, {**cell, "backbone": "vgg"}) is None

@@ -34,8 +34,9 @@ def record(attn: str = "se", seed: int = 0, top1: float | None = 60.0, **changes
 
 
 TRAINED: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "status": "done",
+    "request": ["task=cls", "data=cifar10", "backbone=resnet20", "recipe=short"],
     "reason": None,
     "cell": {"task": "cls", "data": "cifar10", "backbone": "resnet20", "recipe": "short"},
     "table": "0123456789ab",
@@ -276,7 +277,7 @@ def test_conditions_name_what_is_constant_and_what_is_mixed(tmp_path: Path) -> N
     text = reported(tmp_path, record("none", 0, 60.0), other).partition("## Conditions")[2]
     for told in (
         "Data: cifar10, 32 px, checksum c0ffee",
-        "Recipe: short: epochs=3, batch_size=128, optimizer.name=sgd, optimizer.lr=0.1",
+        "Recipe: short: epochs=3, batch_size=128, optimizer.name=sgd (Nesterov), optimizer.lr=0.1",
         "Device: mixed (H200, cpu), threads 1",
         "Versions: torch mixed (2.15.0, 2.6.0)",
         "Commit: mixed (aaaaaaaaaa, bbbbbbbbbb); 1 of 2 cells with uncommitted changes",

@@ -45,7 +45,7 @@ def test_controls_come_first_and_arguments_override_parts():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("grid: [", "is no YAML"),
+        ("grid: [", "not valid YAML"),
         ("grids: {seed: 1}", "an experiment has title, base, grid, exclude and controls"),
         ("title: x", "a grid of setting: values"),
         ("grid: {attn: ecca}", "did you mean eca"),
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"x\.yaml: no such file"):
         experiment.load(str(file))
     file.write_bytes("# Fällt aus?\ngrid: {seed: 1}\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"x\.yaml is no text in UTF-8: byte 4"):
+    with pytest.raises(UserError, match=r"x\.yaml: not text in UTF-8: byte 4"):
         experiment.load(str(file))
 
 

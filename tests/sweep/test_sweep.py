@@ -12,12 +12,12 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.config.schema import Launch
+from attnbench.records.pace import span
 from attnbench.sweep import sweep
 from attnbench.sweep.executors import base as executors
 from attnbench.sweep.executors import local as pool
 from attnbench.sweep.executors.events import Work
 from attnbench.sweep.experiment import cell
-from attnbench.sweep.pace import span
 from attnbench.sweep.plan import Plan
 from attnbench.sweep.signals import Stop
 from tests.training.test_train import TINY

@@ -22,7 +22,7 @@ def measured(rows: list[tuple[float, int, int, int]], parts: int = 1) -> dict[st
     """Metrics of clips whose vectors lie on a line: (where, identity, camera, query)."""
     vectors = torch.tensor([[row[0], 0.0] for row in rows])
     targets = torch.tensor([row[1:] for row in rows])
-    meter = Meter(CPU)
+    meter = Meter(CPU, "torchreid")
     for x, y in zip(vectors.chunk(parts), targets.chunk(parts)):
         meter.update(x, y)
     return meter.compute()
@@ -55,7 +55,8 @@ def test_junk_is_left_out_and_distractors_are_not():
 
 def test_a_query_without_a_match_is_none():
     lonely = (9.0, 7, 0, 1)
-    assert measured([(0.0, 1, 0, 1), lonely, *GALLERY]) == measured([(0.0, 1, 0, 1), *GALLERY])
+    found, expected = measured([(0.0, 1, 0, 1), lonely, *GALLERY]), measured([(0.0, 1, 0, 1), *GALLERY])
+    assert found == {**expected, "queries": 2, "queries_left_out": 1}
     with pytest.raises(UserError, match="no query has a match"):
         measured([lonely, *GALLERY])
 
@@ -69,7 +70,7 @@ def test_average_precision_is_scikit_learns():
         [torch.randint(0, 5, (60,), generator=drawn), torch.arange(60) % 3, torch.zeros(60)], 1
     ).long()
     targets[:10, 2] = 1
-    found = ranking(vectors, targets)
+    found = ranking(vectors, targets, "torchreid")
     for row in range(10):
         kept = (targets[:, 2] == 0) & ~(
             (targets[:, 0] == targets[row, 0]) & (targets[:, 1] == targets[row, 1])
@@ -77,6 +78,68 @@ def test_average_precision_is_scikit_learns():
         right = (targets[kept, 0] == targets[row, 0]).numpy()
         near = -(vectors[kept] - vectors[row]).norm(dim=1).numpy()
         assert found.precision[row] == pytest.approx(average_precision_score(right, near), rel=1e-5)
+
+
+def official(vectors: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Rank-1 and mAP as MARS's authors compute them, place by place."""
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    firsts, precisions = [], []
+    for row in np.flatnonzero(targets[:, 2] == 1):
+        same, camera = targets[:, 0] == targets[row, 0], targets[:, 1] == targets[row, 1]
+        good, junk = (
+            set(np.flatnonzero(same & ~camera)),
+            set(np.flatnonzero((same & camera) | (targets[:, 0] == -1))),
+        )
+        seen = hits = 0
+        before, recall, area, first = 1.0, 0.0, 0.0, None
+        for place in np.argsort(np.linalg.norm(vectors - vectors[row], axis=1), kind="stable"):
+            if place in junk:
+                continue
+            seen, hits = seen + 1, hits + (place in good)
+            first = seen if place in good and first is None else first
+            now = hits / seen
+            area += (hits / len(good) - recall) * (before + now) / 2
+            before, recall = now, hits / len(good)
+        firsts.append(first == 1)
+        precisions.append(area)
+    return 100 * float(np.mean(firsts)), 100 * float(np.mean(precisions))
+
+
+def test_the_default_protocol_is_that_of_the_authors_of_mars():
+    drawn = np.random.default_rng(0)
+    vectors = drawn.normal(size=(60, 4)).astype(np.float32)
+    targets = np.stack([np.arange(60) % 5, np.arange(60) % 3, np.arange(60) < 20], 1).astype(np.int64)
+    targets[50:55, 0], targets[55:, 0] = -1, 0
+    meter = Meter(CPU)
+    meter.update(torch.from_numpy(vectors), torch.from_numpy(targets))
+    found = meter.compute()
+    rank1, precision = official(vectors, targets)
+    assert found["rank1"] == pytest.approx(rank1) and found["map"] == pytest.approx(precision, rel=1e-5)
+    assert (found["queries"], found["queries_left_out"]) == (20, 0)
+    plain = Meter(CPU, "torchreid")
+    plain.update(torch.from_numpy(vectors), torch.from_numpy(targets))
+    assert plain.compute()["map"] != pytest.approx(precision, rel=1e-3)
+
+
+def test_queries_whose_only_match_is_a_query_are_left_out_by_one_protocol_and_counted():
+    # Two queries of one identity at two cameras, and a gallery of others.
+    rows = [(1.0, 1, 0, 1), (1.5, 1, 1, 1), (2.0, 2, 0, 0), (3.0, 2, 1, 1)]
+    targets = torch.tensor([row[1:] for row in rows])
+    vectors = torch.tensor([[row[0], 1.0] for row in rows])
+    found = {}
+    for protocol in ("mars", "torchreid"):
+        meter = Meter(CPU, protocol)
+        meter.update(vectors, targets)
+        found[protocol] = meter.compute()
+    assert found["torchreid"]["queries_left_out"] == 2 and found["mars"]["queries_left_out"] == 0
+    assert found["torchreid"]["queries"] == found["mars"]["queries"] == 3
+
+
+def test_without_a_gallery_no_query_has_a_match():
+    meter = Meter(CPU, "torchreid")
+    meter.update(torch.zeros(2, 3), torch.tensor([[1, 0, 1], [1, 1, 1]]))
+    with pytest.raises(UserError, match="no query has a match"):
+        meter.compute()
 
 
 # Embedded identities
@@ -132,7 +195,7 @@ def test_a_cell_runs_to_its_record(tmp_path: Path):
     words = ["recipe.epochs=1", "cost.latency=false", "cost.memory=false", "hardware.threads=1"]
     record = run.run(cell([*SMALL, *words, f"results={tmp_path}", f"runs={tmp_path}"]))
     assert record["status"] == "done", record["reason"]
-    assert set(record["metrics"]["test"]) == {"rank1", "rank5", "map"}
+    assert set(record["metrics"]["test"]) == {"rank1", "rank5", "map", "queries", "queries_left_out"}
 
 
 # MARS

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
+from attnbench.data.pipeline.masks import Masks
 from attnbench.tasks.segmentation.loss import hard, segmentation_loss
 from attnbench.tasks.segmentation.metrics import Meter, boundary_f1, edges, grow
 
@@ -202,3 +203,48 @@ def test_loss_of_hard_pixels_is_their_mean():
     logits, labels = probabilities(0.1, 0.5, 0.9)
     loss = segmentation_loss(logits, labels, {"ohem": True, "ohem_kept": 1})
     assert loss == pytest.approx(-(math.log(0.1) + math.log(0.5)) / 2, rel=1e-5)
+
+
+def sized(score: str, frame: tuple[int, int], own: tuple[int, int], inner: tuple[int, int]):
+    """Metrics of random logits in a frame on random labels of their own size, and what was compared."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, *frame)
+    labels = torch.randint(0, 3, (2, *own))
+    labels[0, :2] = 255
+    framed = torch.full((2, *frame), 255)
+    small = F.interpolate(labels[:, None].float(), inner, mode="nearest")[:, 0].long()
+    framed[:, : inner[0], : inner[1]] = small
+    meter = Meter(["a", "b", "c"], 255, CPU, {"score": score})
+    meter.update(logits, Masks(framed, np.tile(inner, (2, 1)), list(labels.to(torch.uint8))))
+    return meter.compute(), logits[:, :, : inner[0], : inner[1]], labels, framed
+
+
+@pytest.mark.parametrize("inner", [(6, 8), (4, 8)])
+def test_masks_are_scored_at_their_own_size_without_the_frames_padding(inner):
+    found, logits, labels, _ = sized("labels", (6, 8), (12, 20), inner)
+    full = F.interpolate(logits, (12, 20), mode="bilinear", align_corners=False)
+    options = {"num_classes": 3, "ignore_index": 255}
+    iou = multiclass_jaccard_index(full, labels, average=None, **options)
+    accuracy = multiclass_accuracy(full, labels, average="micro", **options)
+    assert found["miou"] == pytest.approx(100 * float(iou.mean()), rel=1e-5)
+    assert found["pixel_accuracy"] == pytest.approx(100 * float(accuracy), rel=1e-5)
+    assert found["loss"] == pytest.approx(float(F.cross_entropy(full, labels, ignore_index=255)), rel=1e-5)
+
+
+def test_scored_in_the_frame_labels_are_shrunken_and_another_figure_comes_out():
+    shrunken, *_, framed = sized("frame", (6, 8), (12, 20), (6, 8))
+    full, *_ = sized("labels", (6, 8), (12, 20), (6, 8))
+    assert shrunken["miou"] != full["miou"]
+    logits = F.one_hot(framed.clamp(max=2), 3).movedim(3, 1).float()  # perfect in the frame
+    labels = torch.randint(0, 3, (2, 12, 20)).to(torch.uint8)
+    targets = Masks(framed, np.tile((6, 8), (2, 1)), list(labels))
+    meters = {score: Meter(["a", "b", "c"], 255, CPU, {"score": score}) for score in ("frame", "labels")}
+    for meter in meters.values():
+        meter.update(logits, targets)
+    assert meters["frame"].compute()["miou"] == 100 > meters["labels"].compute()["miou"]
+
+
+def test_where_the_frame_is_the_labels_size_both_ways_give_the_same_bits():
+    one, *_ = sized("labels", (6, 8), (6, 8), (6, 8))
+    other, *_ = sized("frame", (6, 8), (6, 8), (6, 8))
+    assert one == other

@@ -126,7 +126,7 @@ def test_the_lowest_rate_is_the_same_for_the_head():
     "name", ["resnet8", "vit_tiny_patch16_224", "swin_tiny", "convnext_tiny", "resnet18"]
 )
 def test_what_is_decayed_is_what_timm_decays(name):
-    config = load.configure("data=imagenet", "data.root=x", f"backbone={name}")
+    config = load.configure(["data=imagenet", "data.root=x", f"backbone={name}"])
     with torch.device("meta"):
         net = backbones.build(config.backbone, 10, config.data.image)
     settings = Optimizer(name="adamw", weight_decay=0.05, filter_bias_and_bn=True)
@@ -135,7 +135,7 @@ def test_what_is_decayed_is_what_timm_decays(name):
 
 
 def test_an_encoder_within_a_larger_network_keeps_its_exclusions():
-    config = load.configure("data=imagenet", "data.root=x", "backbone=vit_tiny_patch16_224")
+    config = load.configure(["data=imagenet", "data.root=x", "backbone=vit_tiny_patch16_224"])
     with torch.device("meta"):
         net = nn.ModuleDict({"encoder": backbones.build(config.backbone, 10, config.data.image)})
     assert {"encoder.pos_embed", "encoder.cls_token"} <= optim.spared_by_timm(net)
@@ -143,7 +143,7 @@ def test_an_encoder_within_a_larger_network_keeps_its_exclusions():
 
 @pytest.mark.parametrize("name", sorted(mechanisms.entries()))
 def test_mechanisms_are_decayed_by_timms_rule_unless_their_source_says_otherwise(name):
-    config = load.configure(f"attn={name}", "data.size=32")
+    config = load.configure([f"attn={name}", "data.size=32"])
     site = next((s for s in mechanisms.entries()[name].sites if s in config.sites), None)
     if name == "none" or site is None:
         pytest.skip("no site of resnet8")

@@ -130,6 +130,12 @@ def test_what_the_user_must_mend_leaves_no_record(tmp_path):
     assert records.read(tmp_path) == ([], {})
 
 
+@pytest.mark.parametrize("size", [1, 31])
+def test_one_image_at_a_time_is_refused_where_batches_are_normalized(tmp_path, size):
+    with pytest.raises(UserError, match=r"one image at a time: recipe\.batch_size=32"):
+        run.run(tiny(tmp_path, f"hardware.micro_batch={size}", "cost.memory=false", "cost.counters=false"))
+
+
 def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
     cell, seen = tiny(tmp_path), []
 

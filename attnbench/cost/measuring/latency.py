@@ -6,15 +6,15 @@ over the rounds of the ratio to both copies' mean. The ratio of one copy to the 
 ratio nearer to 1 than that says nothing.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle, islice, permutations
+from itertools import accumulate, cycle, islice, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import binom
 from torch import nn
 
 from attnbench.config.schema import Precision
@@ -161,11 +161,17 @@ def median(values: Sequence[float] | np.ndarray) -> Interval:
     from the medians of blocks of consecutive values, which a neighbour's load comes and goes between.
     """
     ordered = np.sort(values)
-    rank = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
+    rank = max(_tail(len(ordered)) - 1, 0)
     middle, low, high = float(np.median(ordered)), float(ordered[rank]), float(ordered[-1 - rank])
     blocks = [np.median(block) for block in np.array_split(values, min(BLOCKS, len(ordered)))]
     spread = np.std(blocks, ddof=1) / len(blocks) ** 0.5 if len(blocks) > 1 else 0.0
     return Interval(middle, low, high, float(max((high - low) / (2 * 1.96), spread) / middle))
+
+
+def _tail(count: int) -> int:
+    """The 2.5 % quantile of the binomial distribution of so many fair coins."""
+    ways = accumulate(math.comb(count, heads) for heads in range(count + 1))
+    return next(heads for heads, below in enumerate(ways) if 40 * below >= 2**count)
 
 
 def _summary(samples: list[list[Sample]], device: torch.device) -> dict[str, Any]:

@@ -1,22 +1,21 @@
 """Builds the networks that published figures are about, and counts them as their sources did."""
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from attnbench import mechanisms, tasks
-from attnbench.config.schema import Backbone, Config, Data, Task, folder
+from attnbench.config import load
+from attnbench.config.schema import Data
 from attnbench.cost.counting.count import watched
 from attnbench.cost.counting.operator import Call
 from attnbench.cost.parameters import parameters
 from attnbench.cost.published.conventions import Convention
 from attnbench.grafting.graft import graft
-
-T = TypeVar("T")
 
 
 def our_params(network: Mapping[str, Any], convention: Convention) -> float:
@@ -63,8 +62,8 @@ def _built(
 ) -> nn.Module:
     """The network, on the meta device."""
     channels, height, width = image
-    data = Data(channels=channels, size=height, width=width, classes=classes)
-    config = Config(task=read("task", task, Task), data=data, backbone=read_backbone(backbone))
+    config = copy.deepcopy(load.unchecked(f"task={task}", f"backbone={backbone}"))
+    config.data = Data(channels=channels, size=height, width=width, classes=classes)
     config.backbone.stem = stem
     words = variant.split()
     for word in words:
@@ -80,24 +79,6 @@ def _built(
         for word in words:
             AFTERWARDS.get(word, _unchanged)(model)
     return model
-
-
-def read_backbone(name: str) -> Backbone:
-    """A backbone as `conf/` describes it."""
-    return read("backbone", name, Backbone)
-
-
-def read(group: str, name: str, kind: type[T]) -> T:
-    """A file of `conf/` as the settings of that kind."""
-    merged = OmegaConf.merge(OmegaConf.structured(kind), *_parts(group, name))
-    return cast(T, OmegaConf.to_object(merged))
-
-
-def _parts(group: str, name: str) -> list[DictConfig]:
-    """A file and those that it builds on, the most general first."""
-    content = cast(DictConfig, OmegaConf.load(folder("conf") / group / f"{name}.yaml"))
-    below = [part for part in content.pop("defaults", []) if isinstance(part, str) and part != "_self_"]
-    return [part for parent in below for part in _parts(group, parent)] + [content]
 
 
 def stride_first(model: nn.Module) -> None:

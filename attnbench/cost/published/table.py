@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench import mechanisms, tasks
-from attnbench.config.schema import names
+from attnbench.config.files import names
 from attnbench.errors import Impossible, UserError
 from attnbench.records import write_whole
 

@@ -33,6 +33,10 @@ Size = tuple[int, int]  # height and width, px; 0 and 0 where it is not known
 Look = Callable[[Path, bytes], Size]  # a file and its last bytes; raises what is wrong with it
 
 
+class Fault(ValueError):
+    """What is wrong with a file, as the rest of a sentence about it."""
+
+
 class Seen(NamedTuple):
     """What was found of files, in their order."""
 
@@ -94,7 +98,7 @@ def mask(path: Path, end: bytes) -> Size:
     """A mask's height and width; raises as `picture` does, and for pictures in colour."""
     with Image.open(path) as image:
         if len(image.getbands()) > 1:
-            raise ValueError("it is a picture in color; a mask holds one class number a pixel")
+            raise Fault("is a picture in color; a mask holds one class number a pixel")
         _whole(image, end)
         return image.height, image.width
 
@@ -125,6 +129,8 @@ def _examined(path: Path, look: Look) -> tuple[bytes, Size] | str:
         return digest, look(path, tail or head)
     except FileNotFoundError:
         return "links to what does not exist" if path.is_symlink() else "is missing"
+    except Fault as fault:
+        return str(fault)
     except UnidentifiedImageError:
         return "cannot be read as an image"
     except BROKEN as error:

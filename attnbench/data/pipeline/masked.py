@@ -1,6 +1,7 @@
 """Splits of images with masks: on the device where they fit, else read anew by worker processes."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from attnbench.config.schema import Data
 from attnbench.data import one_count
 from attnbench.data.pipeline.examine import Examination, checksum
 from attnbench.data.pipeline.joint import Joint
-from attnbench.data.pipeline.masks import Frame, Pairs, keep
+from attnbench.data.pipeline.masks import Frame, Masks, Pairs, keep
 from attnbench.data.pipeline.order import Plan, generator
 from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.data.pipeline.stream import loader
@@ -49,52 +50,69 @@ class ResidentMasks(Masked):
         inner: Int[np.ndarray, "n 2"],
         joint: Joint,
         device: torch.device,
+        own: Sequence[UInt8[Tensor, "y x"]] = (),
     ) -> None:
+        """`own`: the masks at their own size, of a split that is evaluated on these."""
         super().__init__(len(images), joint, device)
         self.images, self.masks = (torch.from_numpy(part).to(device) for part in (images, masks))
-        self.inner = inner
+        self.inner, self.own = inner, own
 
-    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Any]]:
         for rows, draws in plan:
-            where = torch.from_numpy(rows).to(self.device)
-            yield self.joint(self.images[where], self.masks[where], self.inner[rows], draws, plan.augment)
+            where, inner = torch.from_numpy(rows).to(self.device), self.inner[rows]
+            images, masks = self.joint(self.images[where], self.masks[where], inner, draws, plan.augment)
+            yield images, Masks(masks, inner, [self.own[row] for row in rows]) if self.own else masks
 
 
 class StreamedMasks(Masked):
     """Images and masks that are read anew in each pass."""
 
-    def __init__(self, pairs: Pairs, frame: Frame, joint: Joint, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, pairs: Pairs, frame: Frame, joint: Joint, device: torch.device, workers: int, evaluated: bool
+    ) -> None:
         super().__init__(len(pairs), joint, device)
-        self.pairs, self.frame, self.workers = pairs, frame, workers
+        self.pairs, self.frame, self.workers, self.evaluated = pairs, frame, workers, evaluated
 
-    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
-        need = plan.share * self.frame.height * self.frame.width * (len(self.frame.fill) + 1)
-        steps = loader(Framed(self.pairs, self.frame, plan), plan, self.workers, self.device, need)
-        for (images, masks, inner), (_, draws) in zip(steps, plan):
+    def read(self, plan: Plan) -> Iterator[tuple[Tensor, Any]]:
+        framed = Framed(self.pairs, self.frame, plan, self.evaluated)
+        for (images, masks, inner, own), (_, draws) in zip(
+            loader(framed, plan, self.workers, self.device, framed.need), plan
+        ):
             images, masks = (part.to(self.device, non_blocking=True) for part in (images, masks))
-            yield self.joint(images, masks, inner.numpy(), draws, plan.augment)
+            images, masks = self.joint(images, masks, inner.numpy(), draws, plan.augment)
+            yield images, Masks(masks, inner.numpy(), own) if self.evaluated else masks
 
 
 class Framed(Steps):
-    """The batches of a plan: images, masks and inner sizes in a frame, or what was wrong with a file."""
+    """The batches of a plan, or what was wrong with a file.
 
-    def __init__(self, pairs: Pairs, frame: Frame, plan: Plan) -> None:
-        self.pairs, self.frame, self.plan = pairs, frame, plan
+    Images, masks and inner sizes in a frame, and, where `evaluated`, the masks at their own size.
+    """
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor] | str:
+    def __init__(self, pairs: Pairs, frame: Frame, plan: Plan, evaluated: bool) -> None:
+        self.pairs, self.frame, self.plan, self.evaluated = pairs, frame, plan, evaluated
+
+    @property
+    def need(self) -> int:
+        """Bytes that a process's part of a batch takes, about."""
+        layers = len(self.frame.fill) + (2 if self.evaluated else 1)
+        return self.plan.share * self.frame.height * self.frame.width * layers
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[Tensor]] | str:
         f = self.frame
         rows = self.plan[step].rows
         images = torch.empty(len(rows), f.height, f.width, len(f.fill), dtype=torch.uint8)
         masks = torch.empty(len(rows), f.height, f.width, dtype=torch.uint8)
-        inner = torch.empty(len(rows), 2, dtype=torch.int64)
+        inner, full = torch.empty(len(rows), 2, dtype=torch.int64), []
         try:
             for i, row in enumerate(rows):
-                image, mask, size = self.pairs.read(row, f)
+                image, mask, size, own = self.pairs.read(row, f)
+                full += [torch.from_numpy(own)] if self.evaluated else []
                 images[i], masks[i] = torch.from_numpy(image), torch.from_numpy(mask)
                 inner[i] = torch.tensor(size)
         except UserError as error:
             return str(error)
-        return images, masks, inner
+        return images, masks, inner, full
 
 
 def hold_out(count: int, data: Data, share: float) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
@@ -138,10 +156,10 @@ def dataset(
     fits = _fits(sum(map(len, parts.values())), frame, chosen["resident"])
     for split, pairs in parts.items():
         if fits:
-            arrays = _arrays(Key(pairs), frame, workers)
-            splits[split] = ResidentMasks(*arrays, joint, device)
+            images, masks, inner, own = _arrays(Key(pairs), frame, workers, split != "train")
+            splits[split] = ResidentMasks(images, masks, inner, joint, device, own)
         else:
-            splits[split] = StreamedMasks(pairs, frame, joint, device, workers)
+            splits[split] = StreamedMasks(pairs, frame, joint, device, workers, split != "train")
     return Dataset(names, splits["train"], splits["val"], splits["test"], contents)
 
 
@@ -167,10 +185,13 @@ class Key:
 
 
 @lru_cache(maxsize=3)
-def _arrays(key: Key, frame: Frame, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All images, masks and inner sizes; kept, since the cells of a sweep share them."""
+def _arrays(
+    key: Key, frame: Frame, workers: int, evaluated: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Tensor]]:
+    """All images, masks, inner sizes, and masks at their own size; kept, since a sweep's cells share them."""
     plan = Plan(len(key.pairs), CHUNK)
-    need = plan.share * frame.height * frame.width * (len(frame.fill) + 1)
-    steps = loader(Framed(key.pairs, frame, plan), plan, workers, torch.device("cpu"), need)
-    images, masks, inner = (torch.cat(part).numpy() for part in zip(*steps))
-    return images, masks, inner
+    framed = Framed(key.pairs, frame, plan, evaluated)
+    *parts, own = zip(*loader(framed, plan, workers, torch.device("cpu"), framed.need))
+    images, masks, inner = (torch.cat(part).numpy() for part in parts)
+    # Copies, for those of worker processes keep a file open each.
+    return images, masks, inner, [each.clone() for each in itertools.chain(*own)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
+from torch import Tensor
 
 from attnbench.config.schema import Data
 from attnbench.data import kept
@@ -41,11 +42,24 @@ class Frame(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An image and its mask within a frame, and the (height, width) that are no padding."""
+    """An image and its mask within a frame, the (height, width) without padding, the mask at its own size."""
 
     image: UInt8[np.ndarray, "h w c"]
     mask: UInt8[np.ndarray, "h w"]
     inner: tuple[int, int]
+    own: UInt8[np.ndarray, "y x"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of a batch that is evaluated: within the frame, and each at its own size."""
+
+    framed: Int[Tensor, "b h w"]
+    inner: Int[np.ndarray, "b 2"]  # height and width in the frame without padding
+    own: Sequence[UInt8[Tensor, "y x"]]
+
+    def __len__(self) -> int:
+        return len(self.own)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class Pairs:
         labels = np.full((frame.height, frame.width), IGNORE, np.uint8)
         nearest = Image.fromarray(mask).resize((wide, high), Image.Resampling.NEAREST)
         labels[:high, :wide] = np.asarray(nearest)
-        return Pair(pixels, labels, (high, wide))
+        return Pair(pixels, labels, (high, wide), mask)
 
     def labels(self, row: int) -> UInt8[np.ndarray, "h w"]:
         """A mask's classes at its own size."""

@@ -121,7 +121,10 @@ class Decoded(Steps):
         whole = np.array([[0, 0, image.height, image.width]])
         sizes = np.array([[image.height, image.width]])
         resized = draws is not None and self.plan.augment is not None and self.plan.augment.crop == "resized"
-        top, left, high, wide = map(float, (boxes(draws, self.plan.augment, sizes) if resized else whole)[0])
+        # A square input shows the middle of the frames, as in the video references; another, as of people in
+        # re-identification, all of them.
+        cropped = resized or height == width
+        top, left, high, wide = map(float, (boxes(draws, self.plan.augment, sizes) if cropped else whole)[0])
         box = (left, top, min(left + wide, image.width), min(top + high, image.height))
         cut = [np.asarray(f.resize((width, height), Image.Resampling.BILINEAR, box=box)) for f in frames]
         return np.concatenate([c.reshape(height, width, -1) for c in cut], 2)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from attnbench.config.schema import Data
 from attnbench.data import options, require, root
+from attnbench.data.pipeline import listing
 from attnbench.data.pipeline.skeletons import Part, resident_skeletons
 from attnbench.data.pipeline.split import Dataset, choose, hold_out
 from attnbench.errors import UserError
@@ -84,7 +85,8 @@ def _read(folder: Path, pairs: list[str], frames: int) -> Part:
     """All sequences of the pairs, in the order of their names."""
     joints, labels = [], []
     for pair in pairs:
-        files = sorted((folder / pair).glob("*/*/skeleton_pos.txt"))
+        repeats = [repeat for place in _inside(folder / pair) for repeat in _inside(place)]
+        files = [file for place in repeats if (file := place / "skeleton_pos.txt").is_file()]
         if not files:
             raise UserError(
                 f"data set 'sbu' is not whole: {folder / pair} holds no CLASS/REPEAT/skeleton_pos.txt"
@@ -93,6 +95,11 @@ def _read(folder: Path, pairs: list[str], frames: int) -> Part:
             joints.append(settled(_frames(file), frames))
             labels.append(_label(file))
     return np.stack(joints), np.array(labels)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it does not exist."""
+    return [folder / name for name in listing.folders(folder)] if folder.is_dir() else []
 
 
 def _label(file: Path) -> int:

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from attnbench.config.schema import Data
 from attnbench.data import options, require, root
+from attnbench.data.pipeline.examine import Examination, picture
 from attnbench.data.pipeline.images import cut, decode
 from attnbench.data.pipeline.split import Dataset, choose, hold_out, resident
 from attnbench.data.scenes.sequence import END, NAMES, targets_of
@@ -43,6 +44,9 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
         raise UserError(f"data.width={data.width}: house numbers are brought to squares; leave it out")
     folder, length = root(data), data.length or 1
     training, testing = (_read(folder, part, length) for part in ("train", "test"))
+    examine = Examination(data.name)
+    examine([*training.files, *testing.files], picture)
+    examine.finish()
     lengths, test_lengths = (np.array([len(d) for d in part.digits]) for part in (training, testing))
     train, val = hold_out(lengths, data, share)
     test = choose(test_lengths, data.test, "test", TEST_SEED)

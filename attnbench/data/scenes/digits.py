@@ -7,6 +7,8 @@ stroke covers) and a colour, so that the outlines are masks and a moved outline 
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -60,13 +62,25 @@ def counts(data: Data, usual: Mapping[str, int]) -> dict[str, int]:
     return found | {"train": kept(subset, found["train"], "train")}
 
 
+def _handwritten() -> Digits:
+    """scikit-learn's digits, from its file: to import the package takes a second or two."""
+    package = find_spec("sklearn")
+    places = (package.submodule_search_locations if package else None) or ()
+    files = (Path(place, "datasets", "data", "digits.csv.gz") for place in places)
+    if (file := next((f for f in files if f.is_file()), None)) is None:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+    else:
+        table = np.loadtxt(file, delimiter=",")
+        pixels, labels = table[:, :-1], table[:, -1].astype(int)
+    return Digits(pixels.reshape(-1, 8, 8).astype(np.float32) / 16, labels)
+
+
 @cache
 def digits(split: str, seed: int) -> Digits:
     """The digits of a split: a fifth of all for test, a tenth for val (by `seed`), the rest for train."""
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    every = Digits(source.images.astype(np.float32) / 16, source.target)
+    every = _handwritten()
     order = stratified(every.labels, 0)
     fifth, tenth = len(order) // 5, len(order) // 10
     rest = order[fifth:][stratified(every.labels[order[fifth:]], seed)]

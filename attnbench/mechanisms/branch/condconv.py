@@ -1,11 +1,11 @@
 """CondConv: mix several kernels for each image, by sigmoids of its channels' means, and convolve once."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, ForgetsLastPass, Place
 from attnbench.mechanisms.layers.conv import Kernels, Replacement
 
@@ -33,10 +33,10 @@ class CondConv(Replacement):
         site="conv",
     )
 
-    def __init__(self, channels: int, conv: nn.Conv2d, experts: int = 4, routing: str = "layer") -> None:
+    def __init__(
+        self, channels: int, conv: nn.Conv2d, experts: int = 4, routing: Literal["layer", "block"] = "layer"
+    ) -> None:
         super().__init__()
-        if routing not in ("layer", "block"):
-            raise unknown("routing of condconv", routing, ("layer", "block"))
         self.by_block = routing == "block"
         self.routing = Routing(channels, experts)
         self.kernels = Kernels(conv, experts)

@@ -1,10 +1,12 @@
 """ResNeSt's split attention: several groups of channels, fused channel by channel by a softmax."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, unknown
+from attnbench.errors import Impossible
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers.conv import Replacement, like, mixture, weighted_sum
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
@@ -44,11 +46,9 @@ class ResNeSt(Replacement):
         radix: int = 2,
         cardinality: int | None = None,
         reduction: int = 4,
-        pool: str = "after",
+        pool: Literal["after", "before", "none"] = "after",
     ) -> None:
         super().__init__()
-        if pool not in POOLS:
-            raise unknown("pool of resnest", pool, POOLS)
         width, groups = conv.out_channels, cardinality or conv.groups
         hidden = max(channels * radix // reduction, 32)
         if channels % (groups * radix) or width % groups or hidden % groups:

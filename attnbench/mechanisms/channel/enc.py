@@ -1,13 +1,13 @@
 """EncNet's context encoding: weigh each channel by how positions gather around learned codewords."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
 from attnbench.mechanisms.layers.precision import matched
@@ -47,11 +47,9 @@ class Enc(Mechanism):
         codewords: int = 32,
         classes: int = 0,
         weight: float = 0.2,
-        variant: str = "official",
+        variant: Literal["official", "paper"] = "official",
     ) -> None:
         super().__init__()
-        if variant not in ("official", "paper"):
-            raise unknown("variant of enc", variant, ("official", "paper"))
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm = PooledBatchNorm(channels)
         self.encoding = Encoding(channels, codewords)

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 
 
@@ -35,8 +34,6 @@ class GCT(Mechanism):
 
     def __init__(self, channels: int, mode: Literal["l2", "l1"] = "l2", eps: float = 1e-5) -> None:
         super().__init__()
-        if mode not in ("l2", "l1"):
-            raise unknown("mode of gct", mode, ("l2", "l1"))
         self.mode, self.eps = mode, eps
         self.alpha = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))

@@ -1,13 +1,13 @@
 """GSoP-Net: weigh channels, positions or both by their covariances, row by row."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
 from attnbench.mechanisms.layers.precision import matched
@@ -54,15 +54,11 @@ class GSoP(Mechanism):
         self,
         channels: int,
         dim: int | None = None,
-        mode: str = "channel",
+        mode: Literal["channel", "spatial", "average", "max", "concat"] = "channel",
         stride: int | None = None,
-        variant: str = "official",
+        variant: Literal["official", "paper"] = "official",
     ) -> None:
         super().__init__()
-        if mode not in MODES:
-            raise unknown("mode of gsop", mode, MODES)
-        if variant not in SLOPES:
-            raise unknown("variant of gsop", variant, SLOPES)
         self.mode = mode
         dim = dim or min(128, channels)
         self.channel = ChannelGate(channels, dim, stride or 1, SLOPES[variant]) if mode != "spatial" else None

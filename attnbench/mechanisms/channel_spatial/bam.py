@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
@@ -40,8 +39,6 @@ class BAM(Mechanism):
         fuse: Literal["product", "sum"] = "product",
     ) -> None:
         super().__init__()
-        if fuse not in ("product", "sum"):
-            raise unknown("fuse of bam", fuse, ("product", "sum"))
         self.fuse = fuse
         hidden = max(channels // reduction, 1)
         self.reduce = nn.Linear(channels, hidden)

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.losses import label_loss
@@ -44,8 +43,6 @@ class DANet(Mechanism):
         self, channels: int, reduction: int = 8, branches: Literal["both", "pam", "cam"] = "both"
     ) -> None:
         super().__init__()
-        if branches not in BRANCHES:
-            raise unknown("branches of danet", branches, BRANCHES)
         hidden = max(channels // reduction, 1)
         self.position = Position(channels, hidden) if branches != "cam" else None
         self.channel = Channel() if branches != "pam" else None

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 
 BRANCHES = ("both", "spatial", "channel")
@@ -43,8 +43,6 @@ class RGA(Mechanism):
         branches: Literal["both", "spatial", "channel"] = "both",
     ) -> None:
         super().__init__()
-        if branches not in BRANCHES:
-            raise unknown("branches of rga", branches, BRANCHES)
         self.size = tuple(size)
         positions = size[0] * size[1]
         self.spatial = Relations(channels, positions, reduction) if branches != "channel" else None

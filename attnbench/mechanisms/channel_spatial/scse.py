@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 
 FUSIONS = ("max", "add", "multiply", "channel", "spatial")
@@ -41,8 +40,6 @@ class ScSE(Mechanism):
         fuse: Literal["max", "add", "multiply", "channel", "spatial"] = "max",
     ) -> None:
         super().__init__()
-        if fuse not in FUSIONS:
-            raise unknown("fuse of scse", fuse, FUSIONS)
         self.fuse = fuse
         hidden = max(channels // reduction, 1)
         if fuse != "spatial":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import chain
 from typing import ParamSpec
 
 import torch
@@ -38,5 +39,9 @@ def narrowed(y: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def matched(y: Tensor, layer: nn.Module) -> Tensor:
-    """y in the dtype of the layer's parameters: float32 under autocast, half in a half-precision network."""
-    return narrowed(y, next(layer.parameters()).dtype)
+    """y in the dtype of the layer's weights: float32 under autocast, half in a half-precision network.
+
+    The weights of a frozen norm are buffers.
+    """
+    tensors = chain(layer.parameters(), layer.buffers())
+    return narrowed(y, next((t.dtype for t in tensors if t.is_floating_point()), y.dtype))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.taps import Tap, watch, widths
 
@@ -55,8 +55,6 @@ class AttentionGate(Mechanism):
         variant: Literal["segmentation", "classification", "sononet"] = "segmentation",
     ) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise unknown("variant of attention_gate", variant, VARIANTS)
         if variant == "sononet":
             raise Impossible("variant=sononet stands instead of a network's classifier: site=gates")
         self.classifies = variant == "classification"

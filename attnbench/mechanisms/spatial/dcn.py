@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers.conv import Replacement, like, padding
 from attnbench.mechanisms.layers.sampling import read
@@ -49,8 +49,6 @@ class DCN(Replacement):
         offset_lr: float | None = None,
     ) -> None:
         super().__init__()
-        if variant not in ("official", "paper"):
-            raise unknown("variant of dcn", variant, ("official", "paper"))
         if version not in (1, 2):
             raise UserError(f"dcn: there is no version {version}; 1 or 2")
         self.offset_lr = {1: 1.0, 2: 0.1}[version] if offset_lr is None else offset_lr

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism
 
 GAMMA = 0.1  # an offset of 1 moves a bin by this share of its box
@@ -56,8 +56,6 @@ class DeformRoI(Mechanism):
         offset_lr: float = 0.01,
     ) -> None:
         super().__init__()
-        if pool not in POOLS:
-            raise unknown("pool of deform_roi", pool, POOLS)
         if version not in (1, 2):
             raise UserError(f"deform_roi: there is no version {version}; 1 or 2")
         self.grid, self.bins, self.samples, self.sensitive = grid, bins, samples, pool == "sensitive"

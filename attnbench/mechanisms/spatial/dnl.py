@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.attention import attend
 from attnbench.mechanisms.layers.precision import full_precision
@@ -50,8 +49,6 @@ class DNL(Mechanism):
         variant: Literal["official", "nowd"] = "official",
     ) -> None:
         super().__init__()
-        if variant not in CENTRES:
-            raise unknown("variant of dnl", variant, CENTRES)
         self.centre = CENTRES[variant]
         hidden = max(channels // reduction, 1)
         self.query = nn.Conv2d(channels, hidden, 1)

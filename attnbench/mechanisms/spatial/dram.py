@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
@@ -66,8 +66,6 @@ class DRAM(Mechanism):
         weight: float = 0.1,
     ) -> None:
         super().__init__()
-        if returns not in RETURNS:
-            raise unknown("returns of dram", returns, RETURNS)
         if glimpse < LEAST or glimpses < 1 or std <= 0:
             raise UserError(
                 f"dram: glimpse={glimpse}, glimpses={glimpses}, std={std}; at least {LEAST}, 1, and above 0"

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 
@@ -41,10 +40,6 @@ class GC(Mechanism):
         fuse: Literal["add", "mul"] = "add",
     ) -> None:
         super().__init__()
-        if pool not in ("att", "avg"):
-            raise unknown("pool of gc", pool, ("att", "avg"))
-        if fuse not in ("add", "mul"):
-            raise unknown("fuse of gc", fuse, ("add", "mul"))
         self.pool, self.fuse = pool, fuse
         hidden = max(channels // reduction, 1)
         if pool == "att":

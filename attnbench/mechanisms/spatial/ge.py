@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.norm import PooledBatchNorm
 
@@ -47,8 +47,6 @@ class GE(Mechanism):
         reduction: int = 16,
     ) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise unknown("variant of ge", variant, VARIANTS)
         if extent not in EXTENTS:
             raise UserError(f"ge: extent={extent}, but it is one of {EXTENTS}, 0 being the whole map")
         self.extent, self.size = extent, tuple(size)

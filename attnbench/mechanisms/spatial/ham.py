@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.precision import full_precision
 from attnbench.mechanisms.layers.segmentation_head import (
@@ -68,10 +68,6 @@ class Ham(Mechanism):
         dual: bool = False,
     ) -> None:
         super().__init__()
-        if method not in METHODS:
-            raise unknown("method of ham", method, METHODS)
-        if variant not in VARIANTS:
-            raise unknown("variant of ham", variant, VARIANTS)
         if dual and variant != "v2+":
             raise UserError(f"ham: dual belongs to variant=v2+, not to {variant}")
         self.method, self.rank, self.seed, self.dual = method, rank, seed, dual

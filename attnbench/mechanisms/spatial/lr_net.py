@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
@@ -59,8 +59,6 @@ class LRNet(Replacement):
         relation: Literal["dot", "key", "abs", "abs_norm", "square_norm", "square"] = "square",
     ) -> None:
         super().__init__()
-        if relation not in (*RELATIONS, "key"):
-            raise unknown("relation of lr_net", relation, (*RELATIONS, "key"))
         if kernel % 2 == 0:
             raise UserError(f"lr_net: kernel={kernel}, but a window around a position has an odd size")
         if channels % min(share, channels):
@@ -73,7 +71,7 @@ class LRNet(Replacement):
         self.key = nn.Conv2d(channels, groups, 1)
         self.geometry = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, groups))
         self.expand = nn.Conv2d(channels, conv.out_channels, 1)
-        self.relation = RELATIONS.get(relation)
+        self.relation = relation  # by name, as functions without one cannot be pickled
         self.kernel, self.stride = kernel, int(conv.stride[0])
 
     def prior(self) -> Float[Tensor, "groups k*k"]:
@@ -97,7 +95,7 @@ class LRNet(Replacement):
     @full_precision
     def likeness(self, k: Float[Tensor, "b groups H W"], q: Float[Tensor, "b groups i j"] | None) -> Tensor:
         k = windows.neighbours(k, self.kernel, self.stride)
-        return k if q is None or self.relation is None else self.relation(q[:, :, None], k)
+        return k if q is None else RELATIONS[self.relation](q[:, :, None], k)
 
     def f(
         self, g: Float[Tensor, "b groups k*k i j"], x: Float[Tensor, "b c h w"]

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.segmentation_head import CrissCrossHead, inside
 from attnbench.mechanisms.layers.sizes import known
@@ -52,8 +51,6 @@ class NonLocal(Mechanism):
         space_time: bool = False,
     ) -> None:
         super().__init__()
-        if affinity not in AFFINITIES:
-            raise unknown("affinity of non_local", affinity, AFFINITIES)
         self.affinity, self.pool = affinity, pool
         self.reads = "clip" if space_time else "map"
         width = max(channels // reduction, 1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 from attnbench.mechanisms.layers.glimpse import Retina
@@ -65,8 +65,6 @@ class RAM(Mechanism):
         copies: int = 1,
     ) -> None:
         super().__init__()
-        if locator not in LOCATORS:
-            raise unknown("locator of ram", locator, LOCATORS)
         if steps < 2 or copies < 1 or std <= 0:
             raise UserError(f"ram: steps={steps}, copies={copies}, std={std}; at least 2, 1, and above 0")
         self.steps, self.std, self.weight, self.copies = steps, std, weight, copies

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
@@ -58,8 +58,6 @@ class SAN(Replacement):
         share: int = 8,
     ) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise unknown("kind of san", kind, KINDS)
         if kernel % 2 == 0:
             raise UserError(f"san: kernel={kernel}, but a window around a position has an odd size")
         if conv.stride[0] != conv.stride[1]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers import windows
 from attnbench.mechanisms.layers.conv import Replacement
@@ -50,8 +50,6 @@ class SASA(Replacement):
         border: Literal["mask", "zero"] = "mask",
     ) -> None:
         super().__init__()
-        if border not in ("mask", "zero"):
-            raise unknown("border of sasa", border, ("mask", "zero"))
         if kernel % 2 == 0:
             raise UserError(f"sasa: kernel={kernel}, but a window around a position has an odd size")
         width = conv.out_channels

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card, Mechanism
 from attnbench.mechanisms.layers.sampling import read
 
@@ -49,8 +48,6 @@ class STN(Mechanism):
         lr: float = 1.0,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise unknown("form of stn", form, FORMS)
         self.form, self.lr = form, lr
         self.first = nn.Conv2d(channels, hidden, 5)
         self.second = nn.Conv2d(hidden, hidden, 5)

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import unknown
 from attnbench.mechanisms.base import Card
 from attnbench.mechanisms.layers.clip_head import ClipHead
 from attnbench.mechanisms.layers.precision import full_precision
@@ -49,8 +48,6 @@ class RSTAN(ClipHead):
         sharp: float = 1.0,
     ) -> None:
         super().__init__()
-        if act not in ACTIVATIONS:
-            raise unknown("act of rstan", act, ACTIVATIONS)
         self.steps = steps
         self.where = Score(channels, hidden, width, act, sharp)
         self.when = Score(channels, hidden, width, act, sharp)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import Impossible, UserError, unknown
+from attnbench.errors import Impossible, UserError
 from attnbench.mechanisms.base import Card, Place
 from attnbench.mechanisms.layers.clip_head import ClipHead, classes_of
 from attnbench.mechanisms.layers.precision import full_precision
@@ -51,8 +51,6 @@ class STA(ClipHead):
         weight: float = 0.1,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise unknown("form of sta", form, FORMS)
         self.stripes, self.form, self.weight = stripes, form, weight
         self.reduce = nn.Linear(2 * channels, feature, bias=False)
         self.norm = nn.BatchNorm1d(feature)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnbench.errors import UserError, unknown
+from attnbench.errors import UserError
 from attnbench.mechanisms.base import Card, Mechanism, Place
 from attnbench.mechanisms.layers.clip_head import classes_of
 
@@ -61,8 +61,6 @@ class STALSTM(Mechanism):
         sparse: float = 0.0,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise unknown("form of sta_lstm", form, FORMS)
         self.scale = joints if form == "scaled" else 1
         self.factors = spread, frames, sparse
         self.spatial = nn.LSTM(channels, hidden, batch_first=True)

@@ -24,12 +24,15 @@ READING = (
 )
 
 
-def document(named: Mapping[str, Table], pictures: Mapping[str, str]) -> str:
-    """The whole page: a section a leaderboard and a category; `pictures` are SVGs by their files' stems."""
+def document(named: Mapping[str, Table], pictures: Mapping[str, Sequence[str]], surveys: bool) -> str:
+    """The whole page: a section a leaderboard and, with `surveys`, a category.
+
+    `pictures` are SVGs by their files' stems.
+    """
     found = list(named.values())
-    sections = {stem: _leaderboard(stem, table, pictures.get(stem)) for stem, table in named.items()}
+    sections = {stem: _leaderboard(stem, table, pictures.get(stem, ())) for stem, table in named.items()}
     titles = {stem: table.title for stem, table in named.items()}
-    for category, title in survey.NAMES.items():
+    for category, title in survey.NAMES.items() if surveys else ():
         sections[f"survey-{category}"] = _survey(category, title, found)
         titles[f"survey-{category}"] = f"Survey: {title}"
     return "\n".join(
@@ -70,14 +73,12 @@ def _option(value: str, text: str) -> str:
     return f'<option value="{escape(value)}">{escape(text)}</option>'
 
 
-def _leaderboard(stem: str, table: Table, picture: str | None) -> str:
+def _leaderboard(stem: str, table: Table, pictures: Sequence[str]) -> str:
     parts = [f"<p>{escape(question(table))}</p>", _table(table.rows, _columns(table))]
-    if picture:
+    for picture in pictures:
         data = base64.b64encode(picture.encode()).decode()
         source = f'src="data:image/svg+xml;base64,{data}"'
-        parts.append(
-            f'<div class="picture"><img {source} alt="Accuracy against cost: {escape(table.title)}"></div>'
-        )
+        parts.append(f'<div class="picture"><img {source} alt="Picture of {escape(table.title)}"></div>')
     if beside.is_told(table):
         parts += [
             f"<p>{escape(beside.UNITS.replace('`', ''))}</p>",

@@ -76,7 +76,7 @@ def _others(made: frozenset[str], kept: frozenset[str]) -> list[str]:
 def _leaderboards(named: dict[str, Table]) -> str:
     lines = []
     for stem, table in named.items():
-        twins = [t for t in named.values() if t is not table and t.title == table.title]
+        twins = [t for t in named.values() if t is not table and t.about == table.about]
         recipe = f"recipe {table.recipe}" if table.recipe in table.about else ""
         under = ", ".join(filter(None, (recipe, differing(table, twins), device(table.records))))
         seeds = {r["cell"]["seed"] for r in table.records}

@@ -43,7 +43,8 @@ def markdown(table: Table, pictures: Mapping[str, str]) -> str:
         if heading == PAPERS:
             told.append(beside.UNITS)
     for file, shows in pictures.items():
-        told.append(f"![{plain(shows)}]({file})\n\n[PNG]({file.removesuffix('.svg')}.png)")
+        stem = file.removesuffix(".svg")
+        told.append(f"![{plain(shows)}]({file})\n\n[PNG]({stem}.png), [PDF]({stem}.pdf)")
     if said := notes.of_table(table):
         told += ["## Notes", bullets(plain(note) for note in said)]
     told += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]
@@ -76,7 +77,7 @@ def written(lines: Sequence[Mapping[str, Any]], first: Sequence[str] = (), last:
     keys = list(dict.fromkeys([*first, *between, *last]))
     writer = csv.DictWriter(text, keys, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({key: cell(value) for key, value in line.items()} for line in lines)
     return text.getvalue()
 
 
@@ -140,6 +141,28 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def clean(text: str) -> str:
+    """Text in one line, without the control characters that no viewer shows and some obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def plain(text: str) -> str:
-    """Text in one line that Markdown does not take for HTML."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.split()))
+    """Text in one line that Markdown takes neither for HTML nor for a link or a picture."""
+    escaped = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", clean(text))
+    return re.sub(r"(!?)\[([^\]]*)\]\(", r"\\\1[\2\\](", escaped) if "](" in escaped else escaped
+
+
+def cell(value: Any) -> Any:
+    """A value in CSV; text that a spreadsheet would run as a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    return f"'{text}" if text.startswith(("=", "+", "@", "-")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

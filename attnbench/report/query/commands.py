@@ -1,32 +1,31 @@
-"""Commands whose cells would stand in a table: what to choose by name, then each setting that differs."""
+"""Commands whose cells would stand in a table: the words that asked for its records."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from attnbench.cell import Cell
 from attnbench.config.rules import check_shared
-from attnbench.config.schema import Config, Origin, choices, folder
+from attnbench.config.schema import Config, Origin
 from attnbench.errors import UserError
 from attnbench.records import Record
-from attnbench.report.load import at
+from attnbench.records.schema import TASKS_BEFORE
+from attnbench.report.load import VARIES, at
 from attnbench.report.query.selection import OF_TABLE
-from attnbench.report.query.settings import apart, is_axis, word
+from attnbench.report.query.words import text, word
 from attnbench.report.tables.folds import FOLD, MEMBERS
 from attnbench.report.tables.table import Table
 
 Compose = Callable[..., Config]  # words -> the configuration, not checked
-Settings = list[tuple[str, Any]]  # what to set, by dotted name
 
 RESULTS = Path("results")  # where records lie if nothing is said
+FOLDS = ".".join(FOLD[1:])  # as the command line has it
 OTHERWISE = (
     "They would make a table of their own: the code or conf/ has changed since this one's cells were run"
 )
+UNASKED = "Its records do not state which words asked for them: settings beside these names are not repeated"
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Command:
     """What the cells of one table share, as words of the command line."""
 
     words: tuple[str, ...]
-    config: Config | None  # that the words make; None where the table's records have none
+    config: Config | None  # that the words make; None where they make none
+    table: str = ""  # fingerprint; empty where there is no table yet
     last: tuple[str, ...] = ()  # words on folders
     folds: int = 1
     remark: str = ""
@@ -59,27 +59,49 @@ class Command:
 
 def of_table(table: Table, results: Path, compose: Compose) -> Command:
     """The command whose cells would stand in the table; its remark tells where that cannot be."""
-    names = {key: name for key in OF_TABLE if (name := getattr(table, key))}
-    record = next((r for r in table.records if isinstance(r.get("config"), dict)), None)
+    record = next((r for r in reversed(table.records) if r.get("request")), None)
     if record is None:
-        return Command(tuple(f"{key}={name}" for key, name in names.items()), None)
-    stored = record["config"]
-    base = _base(names, stored, compose)
+        names = tuple(f"{key}={name}" for key in OF_TABLE if (name := getattr(table, key)))
+        return Command(names, None, table.fingerprint, remark=UNASKED)
+    words, members = list(shared(record["request"])), _members(table, record)
     try:
-        return _exact(table, record, base, results, compose)
+        configs = {fold: compose(*_at_fold(words, fold)) for fold in members}
     except UserError as error:
-        return Command(tuple(base), None, remark=f"{OTHERWISE}: {error}")
+        return Command(tuple(words), None, table.fingerprint, remark=f"{OTHERWISE}: {error}")
+    same = all(Cell(config).table == members[fold] for fold, config in configs.items())
+    config = next(iter(configs.values()))
+    if len(members) > 1:
+        words = [*_at_fold(words, None), f"{FOLDS}={','.join(map(text, members))}"]
+    remark = "" if same else OTHERWISE
+    return Command(tuple(words), config, table.fingerprint, _last(config, results), len(members), remark)
 
 
-def _exact(table: Table, record: Record, base: list[str], results: Path, compose: Compose) -> Command:
-    """The words that choose the files, and each setting that a record has otherwise."""
-    settings = list(apart(compose(*base), record["config"]))
-    words = [*base, *(word(key, value) for key, value in settings)]
-    known = _members(table, record)
-    config = compose(*base, *_at_fold(settings, next(iter(known))))
-    same = all(Cell(compose(*base, *_at_fold(settings, fold))).table == known[fold] for fold in known)
-    folds = next((len(v) for key, v in settings if is_axis(key, v)), 1)
-    return Command(tuple(words), config, _last(config, results), folds, "" if same else OTHERWISE)
+def shared(request: Sequence[str]) -> Iterator[str]:
+    """The words of a request that all cells of its table share, under their present names."""
+    for asked in request:
+        key, _, value = asked.partition("=")
+        name = key.lstrip("+~")
+        if name.split(".")[0] in VARIES or name.startswith("data.root"):
+            continue
+        if name == "task" and value in TASKS_BEFORE:
+            yield from (f"task={TASKS_BEFORE[value]}", "recipe=none")
+        elif asked != "recipe=none" or "task" not in _before(request):
+            yield asked
+
+
+def _before(request: Sequence[str]) -> dict[str, str]:
+    """The tasks of a request that have another name now."""
+    pairs = (asked.partition("=")[::2] for asked in request)
+    return {key: value for key, value in pairs if key == "task" and value in TASKS_BEFORE}
+
+
+def _at_fold(words: Sequence[str], fold: Any) -> list[str]:
+    """The words for one fold; without any where there is none."""
+    others = [each for each in words if not each.lstrip("+").startswith(f"{FOLDS}=")]
+    if fold is None:
+        return others
+    plus = next((each for each in words if each.startswith(f"++{FOLDS}=")), "")
+    return [*others, f"{'++' if plus else ''}{FOLDS}={text(fold)}"]
 
 
 def of_names(names: Mapping[str, str], results: Path, compose: Compose) -> Command:
@@ -100,54 +122,8 @@ def of_names(names: Mapping[str, str], results: Path, compose: Compose) -> Comma
             refused.append(error)
         else:
             named = words if "data" in names else [*words, f"data={config.data.name}"]
-            return Command(tuple(named), config, _last(config, results))
+            return Command(tuple(named), config, last=_last(config, results))
     raise refused[0]
-
-
-def _base(names: Mapping[str, str], stored: Mapping[str, Any], compose: Compose) -> list[str]:
-    """The words that choose a file a group: of those that give the name, the one that says most."""
-    words: list[str] = []
-    for group, name in names.items():
-        files = _files(group).get(name) or _alike(group, stored)
-        points = [[*words, f"{group}={file}"] for file in files]
-        far = {tuple(p): _distance(p, group, stored, compose) for p in points} if len(points) > 1 else {}
-        words = min(points, key=lambda point: far.get(tuple(point), 0.0))
-    return words
-
-
-def _distance(words: list[str], group: str, stored: Mapping[str, Any], compose: Compose) -> float:
-    """How many settings of a group the words leave to be set."""
-    try:
-        made = getattr(compose(*words), group)
-    except UserError:
-        return float("inf")
-    return len(list(apart(made, stored.get(group) or {}, f"{group}.")))
-
-
-def _alike(group: str, stored: Mapping[str, Any]) -> list[str]:
-    """The files for what was given a name of its own: those of the same source, if there are any."""
-    source = (stored.get(group) or {}).get("source")
-    return [file for file in choices(group) if _content(group, file).get("source") == source] or choices(
-        group
-    )
-
-
-def _files(group: str) -> dict[str, list[str]]:
-    """What is called so in records -> the files of `conf/` that call it so."""
-    found: dict[str, list[str]] = {}
-    for file in choices(group):
-        found.setdefault(_content(group, file).get("name", file), []).append(file)
-    return found
-
-
-@cache
-def _content(group: str, file: str) -> dict[str, Any]:
-    return yaml.safe_load((folder("conf") / group / f"{file}.yaml").read_text(encoding="utf-8")) or {}
-
-
-def _at_fold(settings: Settings, fold: Any) -> list[str]:
-    """The words of the settings, for one of the folds that they name."""
-    return [word(key, fold if is_axis(key, value) else value) for key, value in settings]
 
 
 def _members(table: Table, record: Record) -> dict[Any, str]:
@@ -157,7 +133,6 @@ def _members(table: Table, record: Record) -> dict[Any, str]:
 
 def _last(config: Config, results: Path) -> tuple[str, ...]:
     """The words on folders, where there must be any."""
-    root = (
-        ("data.root=FOLDER",) if config.recipe.trains and config.data.origin is not Origin.generated else ()
-    )
+    needed = config.recipe.trains and config.data.origin is not Origin.generated
+    root = ("data.root=FOLDER",) if needed else ()
     return root if results == RESULTS else (*root, word("results", str(results)))

@@ -7,9 +7,11 @@ from itertools import combinations
 import numpy as np
 from tabulate import tabulate
 
+from attnbench.report.files import points
 from attnbench.report.pages.leaderboard import terminal
 from attnbench.report.query import missing, selection
 from attnbench.report.query.commands import Compose
+from attnbench.report.query.store import Store, fitting, read
 from attnbench.report.statistics.paired import effects
 from attnbench.report.tables import notes, verdicts
 from attnbench.report.tables.columns import (
@@ -37,27 +39,24 @@ def compare(words: Sequence[str], compose: Compose) -> Iterator[str]:
 
     `compose` makes the configuration that words ask for, to name the cells that are missing.
     """
-    asked = selection.parse(words)
-    every = selection.read(asked)
-    found = [t for t in every if asked.table(t)]
+    asked = selection.parse(words, takes=("difference",))
+    store = read(asked, points(asked.rest.get("difference")))
+    found = fitting(store.tables, asked)
     if not found:
-        yield from _nothing(asked, every, compose)
+        yield from _nothing(asked, store, compose)
         return
     for table in found:
-        yield from _comparison(table, asked, every, compose)
+        yield from _comparison(table, asked, store, compose)
 
 
-def _nothing(asked: selection.Selection, every: list[Table], compose: Compose) -> Iterator[str]:
+def _nothing(asked: selection.Selection, store: Store, compose: Compose) -> Iterator[str]:
     """What to run where no table is what was asked for."""
     told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
-    there = "; ".join(dict.fromkeys(t.title for t in every))
-    yield f"No record answers {told or 'this'}. There are: {there}."
-    yield "\n".join(missing.unknown_table(asked, asked.asked.get("attn", []), every, compose))
+    yield f"No record answers {told or 'this'}. There are: {'; '.join(store.titles)}."
+    yield "\n".join(missing.unknown_table(asked, asked.asked.get("attn", []), store, compose))
 
 
-def _comparison(
-    table: Table, asked: selection.Selection, every: list[Table], compose: Compose
-) -> Iterator[str]:
+def _comparison(table: Table, asked: selection.Selection, store: Store, compose: Compose) -> Iterator[str]:
     rows = [row for row in table.rows if row.attn != CONTROL and asked.row(row)]
     shown = ([table.control] if table.control else []) + rows
     yield f"# {table.title}"
@@ -73,7 +72,7 @@ def _comparison(
     key = table.metric.key if table.metric else None
     told = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
     yield "\n".join([*told, *(f"{name}: {text}" for name, text in conditions(table))])
-    yield "\n".join(_missing(table, rows, asked, every, compose))
+    yield "\n".join(_missing(table, rows, asked, store, compose))
 
 
 def _columns(table: Table) -> list[Column]:
@@ -123,12 +122,12 @@ def _against_each_other(rows: list[Row], metric: str) -> str:
 
 
 def _missing(
-    table: Table, rows: list[Row], asked: selection.Selection, every: list[Table], compose: Compose
+    table: Table, rows: list[Row], asked: selection.Selection, store: Store, compose: Compose
 ) -> list[str]:
     """What the comparison lacks to be judged."""
     if table.metric is None:
         return []
     there = {name for row in rows for name in (row.attn, row.mechanism)}
     others = [name for name in asked.asked.get("attn", []) if name not in there and name != CONTROL]
-    wanted = [*missing.of_table(table, asked.row), *missing.new(others, every, asked)]
-    return missing.missing(table, wanted, asked, compose)
+    wanted = [*missing.of_table(table, asked.row), *missing.new(others, store, asked)]
+    return missing.missing(table, wanted, store, compose)

@@ -1,42 +1,24 @@
 """Which cells a question would need that no record answers yet, and how long they would take."""
 
-import statistics
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from attnbench import mechanisms, tasks
 from attnbench.errors import UserError
 from attnbench.records import Record
-from attnbench.report.load import at, number
-from attnbench.report.query import commands, settings
+from attnbench.records.pace import Pace, many, of_names, span
+from attnbench.report.load import at
+from attnbench.report.query import commands, words
 from attnbench.report.query.commands import Command, Compose
 from attnbench.report.query.selection import OF_TABLE, Selection
+from attnbench.report.query.store import Store
 from attnbench.report.statistics.paired import RANKED_FROM
 from attnbench.report.tables.table import CONTROL, Row, Table
 
 SEEDS = tuple(range(RANKED_FROM))
 OF_CLIPS = ("temporal", "spatial_temporal")  # categories that need frames
 PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a record
-
-LIKE: list[tuple[str, tuple[str, ...]]] = [  # what must agree for a cell to take about as long, best first
-    ("the same mechanism here", ("task", "data", "backbone", "recipe", "mechanism")),
-    ("the same table", ("task", "data", "backbone", "recipe")),
-    ("the same backbone and recipe on other data", ("task", "backbone", "recipe")),
-]
-
-
-def seconds(found: Sequence[Record], cell: dict[str, str]) -> tuple[float, str] | None:
-    """Median wall time of the cells most like one, and how like they are; None where there is none."""
-    for name, keys in LIKE:
-        alike = [r for r in found if r["status"] == "done" and _agree(r["cell"], cell, keys)]
-        times = [t for r in alike if (t := number(r, "provenance", "wall_s")) is not None]
-        if times:
-            return statistics.median(times), f"median of {len(times)} done with {name}"
-    return None
-
-
-def _agree(one: dict[str, str], other: dict[str, str], keys: tuple[str, ...]) -> bool:
-    return all((one.get(key) or "") == (other.get(key) or "") for key in keys)
 
 
 def seeds_of(row: Row | None) -> tuple[int, ...]:
@@ -75,30 +57,31 @@ class Wanted:
         return (*self.options, f"site={self.site}") if self.site else self.options
 
 
-def plan(command: Command, wanted: Sequence[Wanted], found: Sequence[Record]) -> list[str]:
+def plan(command: Command, wanted: Sequence[Wanted], pace: Pace) -> list[str]:
     """What to run, how long it takes, and the commands; empty where nothing lacks."""
     reasons = [(each, command.impossible(each.mechanism, each.site)) for each in wanted]
     refused = [f"{each.mechanism} cannot be run: {reason}" for each, reason in reasons if reason]
     possible = [each for each, reason in reasons if not reason and each.seeds]
     if not possible:
         return refused
-    times = [seconds(found, {**command.cell, "mechanism": w.mechanism}) for w in possible for _ in w.seeds]
-    known = [estimate for estimate in times if estimate]
-    total = sum(time for time, _ in known)
-    bases = "; ".join(dict.fromkeys(basis for _, basis in known))
-    took = f"about {duration(total)} one after another ({bases})" if known else UNKNOWN
-    if known and len(known) < len(times):
-        took += f"; {len(times) - len(known)} of them without a like cell"
+    kinds = [of_names({**command.cell, "mechanism": w.mechanism}, command.table) for w in possible]
+    cells = Counter({kind: len(w.seeds) * command.folds for kind, w in zip(kinds, possible)})
+    count = sum(cells.values())
+    total, unknown = pace.total(cells)
+    bases = "; ".join(dict.fromkeys(filter(None, map(pace.basis, kinds))))
+    took = f"about {span(total)} one after another ({bases})" if unknown < count else UNKNOWN
+    if 0 < unknown < count:
+        took += f"; {unknown} of them without a comparable cell"
     remark = [f"{command.remark}."] if command.remark else []
     return [
-        f"{len(times) * command.folds} cells are missing: {took}",
+        f"{many(count)} {'is' if count == 1 else 'are'} missing: {took}",
         *remark,
         *_lines(command, possible),
         *refused,
     ]
 
 
-UNKNOWN = "how long they take is not known, for no like cell was run"
+UNKNOWN = "duration unknown (no comparable cell has run)"
 
 
 def _lines(command: Command, wanted: Sequence[Wanted]) -> list[str]:
@@ -133,31 +116,36 @@ def of_table(table: Table, chosen: Callable[[Row], bool]) -> list[Wanted]:
 def of_row(row: Row, seeds: tuple[int, ...]) -> Wanted:
     """Those seeds of a row, with its options and its site."""
     attn = next((a for r in row.records if isinstance(a := at(r, "config", "attn"), dict)), {})
-    words = settings.options(attn, mechanisms.entry(row.mechanism).options)
-    return Wanted(row.mechanism, seeds, words, row.site)
+    return Wanted(
+        row.mechanism, seeds, words.options(attn, mechanisms.entry(row.mechanism).options), row.site
+    )
 
 
-def new(names: Iterable[str], every: Sequence[Table], asked: Selection) -> list[Wanted]:
+def _as_run(record: Record) -> Wanted:
+    """All seeds of the row that a record is of."""
+    cell = record["cell"]
+    words_of = words.options(at(record, "config", "attn") or {}, mechanisms.entry(cell["mechanism"]).options)
+    return Wanted(cell["mechanism"], SEEDS, words_of, cell["site"] or "")
+
+
+def new(names: Iterable[str], store: Store, asked: Selection) -> list[Wanted]:
     """Mechanisms that a table has no row of, by name or as a row of another table is called."""
-    rows = {row.attn: row for table in every for row in table.rows}
     sites = asked.asked.get("site", [])
     found = []
     for name in names:
-        made = of_row(rows[name], SEEDS) if "(" in name else Wanted(name, SEEDS)
+        made = _as_run(store.examples[name]) if name in store.examples else Wanted(name, SEEDS)
         found.append(replace(made, site=sites[0] if len(sites) == 1 and name != CONTROL else ""))
     return found
 
 
-def missing(table: Table, wanted: Sequence[Wanted], asked: Selection, compose: Compose) -> list[str]:
+def missing(table: Table, wanted: Sequence[Wanted], store: Store, compose: Compose) -> list[str]:
     """The plan of cells that would stand in a table."""
     if not wanted:
         return []
-    return plan(commands.of_table(table, asked.results, compose), wanted, table.records)
+    return plan(commands.of_table(table, store.results, compose), wanted, store.pace)
 
 
-def unknown_table(
-    asked: Selection, names: Iterable[str], every: Sequence[Table], compose: Compose
-) -> list[str]:
+def unknown_table(asked: Selection, names: Iterable[str], store: Store, compose: Compose) -> list[str]:
     """The plan of cells where no table is what was asked for."""
     where = {key: values[0] for key, values in asked.asked.items() if key in OF_TABLE}
     try:
@@ -167,19 +155,9 @@ def unknown_table(
     wanted = list(names) or possible(command)
     if CONTROL not in wanted:
         wanted.insert(0, CONTROL)
-    return plan(command, new(wanted, every, asked), [r for t in every for r in t.records])
+    return plan(command, new(wanted, store, asked), store.pace)
 
 
 def possible(command: commands.Command) -> list[str]:
     """All mechanisms that have a place in the network of a command, as far as names can tell."""
     return [name for name in mechanisms.entries() if not command.impossible(name, "")]
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2.5 days`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"

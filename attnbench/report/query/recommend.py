@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from attnbench.errors import UserError
+from attnbench.report.files import points
 from attnbench.report.pages.leaderboard import terminal
 from attnbench.report.query import limits, missing, selection
 from attnbench.report.query.commands import Compose
 from attnbench.report.query.rivals import rivals
+from attnbench.report.query.store import Store, fitting, read
 from attnbench.report.tables import verdicts
 from attnbench.report.tables.columns import (
     DELTA_PARAMS,
@@ -33,27 +35,27 @@ def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
 
     `compose` makes the configuration that words ask for, to name the cells that are missing.
     """
-    asked = selection.parse(words, takes=limits.KEYS)
+    asked = selection.parse(words, takes=(*limits.KEYS, "difference"))
     if "backbone" not in asked.asked:
         raise UserError("recommend requires backbone=NAME; add limits such as max_latency=+5%")
-    bounds = [limits.parse(key, text) for key, text in asked.rest.items()]
-    every = selection.read(asked)
-    trained = [t for t in every if t.metric and asked.table(t)]
+    bounds = [limits.parse(key, text) for key, text in asked.rest.items() if key in limits.KEYS]
+    store = read(asked, points(asked.rest.get("difference")))
+    trained = [t for t in fitting(store.tables, asked) if t.metric]
     for table in trained:
-        yield from _answer(table, bounds, asked, every, compose)
+        yield from _answer(table, bounds, asked, store, compose)
     if not trained:
-        yield from _from_costs(asked, bounds, every, compose)
+        yield from _from_costs(asked, bounds, store, compose)
 
 
 def _answer(
     table: Table,
     bounds: list[limits.Limit],
     asked: selection.Selection,
-    every: list[Table],
+    store: Store,
     compose: Compose,
 ) -> Iterator[str]:
     rows = [row for row in table.rows if row.attn != CONTROL and row.done and asked.row(row)]
-    judged = {row.name: _judge(_measured(row, table, every, bounds), bounds) for row in rows}
+    judged = {row.name: _judge(_measured(row, table, store, bounds), bounds) for row in rows}
     kept = [row for row in rows if judged[row.name] != "beyond"]
     kept.sort(key=lambda row: (VERDICTS[judged[row.name]], _order(row)))
     under = ", ".join(f"{limit.kind} at most {limit.text}" for limit in bounds) or "no limit of cost"
@@ -68,8 +70,8 @@ def _answer(
     if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
         yield f"Beyond the limits: {', '.join(beyond)}."
     wanted = missing.of_table(table, lambda row: asked.row(row) and row.mechanism not in excluded)
-    wanted += missing.new(others, every, asked)
-    yield "\n".join(missing.missing(table, wanted, asked, compose))
+    wanted += missing.new(others, store, asked)
+    yield "\n".join(missing.missing(table, wanted, store, compose))
 
 
 def _judge(row: Row, bounds: list[limits.Limit]) -> str:
@@ -77,11 +79,11 @@ def _judge(row: Row, bounds: list[limits.Limit]) -> str:
     return max((limit.judge(row) for limit in bounds), key=VERDICTS.__getitem__, default="within")
 
 
-def _measured(row: Row, table: Table, every: list[Table], bounds: list[limits.Limit]) -> Row:
+def _measured(row: Row, table: Table, store: Store, bounds: list[limits.Limit]) -> Row:
     """The row itself or, where a limited cost was not measured with it, its row in a cost-only table."""
     if all(limit.judge(row) != "not measured" for limit in bounds):
         return row
-    alone = [t for t in every if not t.trains and t.backbone == table.backbone]
+    alone = [t for t in store.tables if not t.trains and t.backbone == table.backbone]
     same = [r for t in alone for r in t.rows if (r.attn, r.site) == (row.attn, row.site)]
     return next((r for r in same if all(x.judge(r) != "not measured" for x in bounds)), row)
 
@@ -130,14 +132,14 @@ def _others(table: Table, asked: selection.Selection) -> list[str]:
 
 
 def _from_costs(
-    asked: selection.Selection, bounds: list[limits.Limit], every: list[Table], compose: Compose
+    asked: selection.Selection, bounds: list[limits.Limit], store: Store, compose: Compose
 ) -> Iterator[str]:
     """What cost tables alone can tell where nothing was trained, and the command that trains what fits."""
     backbone = asked.asked["backbone"][0]
     yield f"Nothing was trained on {backbone} so far, so gains are not known."
     names = asked.asked.get("attn", [])
     fitting: list[str] = []
-    for table in (t for t in every if not t.trains and t.backbone == backbone):
+    for table in (t for t in store.tables if not t.trains and t.backbone == backbone):
         rows = [r for r in table.rows if r.attn != CONTROL and asked.row(r) and r.done]
         judged = {r.name: _judge(r, bounds) for r in rows}
         fits = [r for r in rows if judged[r.name] in ("within", "unsure")]
@@ -150,4 +152,4 @@ def _from_costs(
         )
         yield terminal(fits, [NAME, PARAMS, DELTA_PARAMS, MACS, LATENCY])
     wanted = names or list(dict.fromkeys(fitting))
-    yield "\n".join(missing.unknown_table(asked, wanted, every, compose))
+    yield "\n".join(missing.unknown_table(asked, wanted, store, compose))

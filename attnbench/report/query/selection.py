@@ -1,15 +1,13 @@
 """What a question on the command line is about: `backbone=resnet20 attn=se,eca` as a choice among tables."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attnbench import mechanisms
-from attnbench.config.schema import GROUPS, names
 from attnbench.errors import UserError, unknown
-from attnbench.report.load import TASKS_BEFORE, load
-from attnbench.report.tables.table import CONTROL, Row, Table, tables
+from attnbench.records.schema import TASKS_BEFORE
+from attnbench.report.tables.table import Row, Table
 
 OF_TABLE = ("task", "data", "backbone", "recipe")
 OF_ROW = ("attn", "site", "category")
@@ -56,34 +54,3 @@ def parse(words: Sequence[str], takes: Sequence[str] = ()) -> Selection:
 def listed(value: str) -> list[str]:
     """`se,gc(ratio=4, pool=att)` -> its two values: a comma within brackets parts nothing."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", value) if part.strip()]
-
-
-def read(selection: Selection) -> list[Table]:
-    """All tables of the folder; raises `UserError` where it has none, or for a name that exists nowhere."""
-    found = tables(load(selection.results).records)
-    if not found:
-        raise UserError(f"no records in {selection.results / 'cells'}: run some cells first")
-    for key, values in selection.asked.items():
-        known = _known(key, found)
-        for value in values:
-            if value not in known:
-                raise unknown(key, value, known)
-    return found
-
-
-def _known(key: str, found: Sequence[Table]) -> set[str]:
-    """The names that a key may have: of what was run and of what could be."""
-    run: Mapping[str, set[str]] = {
-        "attn": {text for t in found for r in t.rows for text in (r.attn, r.mechanism)},
-        "site": {r.site for t in found for r in t.rows} - {""},
-        "category": set(mechanisms.CATEGORIES),
-    }
-    own = run.get(key) or {getattr(t, key) for t in found if key in OF_TABLE} - {""}
-    if key == "attn":
-        return own | set(mechanisms.entries())
-    return own | set(names(key) if key in GROUPS else [])
-
-
-def other_than_control(rows: Sequence[Row]) -> list[Row]:
-    """The rows that have attention."""
-    return [row for row in rows if row.attn != CONTROL]

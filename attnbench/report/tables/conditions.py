@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from attnbench import tasks
+from attnbench.config.acting import acts
 from attnbench.config.schema import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
@@ -122,9 +123,17 @@ def _backbone(records: list[Record]) -> str:
         parts.append(f"stem {stem}")
     if _setting(records, "backbone", "pretrained") == "True":
         parts.append("pretrained")
-    if own := _setting(records, "backbone", "contains"):
+    if own := _setting(records, "backbone", "contains") or _own_attention(records):
         parts.append(f"contains {own} of its own, in the control too")
+    if _setting(records, "backbone", "last_norm") == "one":
+        parts.append("the last norm of each block starts at 1, in the control too")
     return ", ".join(parts)
+
+
+def _own_attention(records: list[Record]) -> str:
+    """What was recognized in the control, where the backbone's settings name none."""
+    controls = (r for r in records if r["cell"]["mechanism"] == "none")
+    return next((" and ".join(own) for r in controls if (own := at(r, "cost", "own_attention"))), "")
 
 
 def _recipe(records: list[Record]) -> str:
@@ -132,8 +141,11 @@ def _recipe(records: list[Record]) -> str:
     names = distinct(records, "cell", "recipe")
     kinds = _unlike(records, "config", "recipe")
     usual = dict(flatten(asdict(Recipe())))
-    keys = dict.fromkeys(key for r in kinds for key, _ in flatten(at(r, "config", "recipe") or {}))
-    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys if key != "name"}
+    flats = [dict(flatten(at(r, "config", "recipe") or {})) for r in kinds]
+    keys = dict.fromkeys(key for flat in flats for key in flat if key != "name" and acts(key, flat))
+    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys}
+    if "sgd" in found.get("optimizer.name", ""):
+        found["optimizer.name"] = found["optimizer.name"].replace("sgd", "sgd (Nesterov)")
     stated = [k for k, v in found.items() if v and (k in ALWAYS or k not in usual or v != str(usual[k]))]
     order = [*usual, *found]  # that of the schema
     settings = [f"{key}={found[key]}" for key in sorted(stated, key=order.index)]

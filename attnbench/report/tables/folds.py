@@ -11,6 +11,7 @@ from attnbench.records import Record
 from attnbench.report.load import VARIES, at, number, started
 
 FOLD = ("config", "data", "options", "fold")
+SPLITS = ("train", "val", "test")
 MEMBERS = "members"  # of a mean: pairs of a fold and the table that its cells have by themselves
 NOT_SHARED = {"backbone": ("sites",), "task": ("sites",), "data": ("root", "download")}
 
@@ -59,6 +60,7 @@ def _mean(table: str, folds: list[Any], by_fold: dict[Any, Record]) -> Record:
         "provenance": {
             **(newest.get("provenance") or {}),
             "wall_s": _combined(sum, by_fold, "provenance", "wall_s"),
+            "images": {s: _combined(sum, by_fold, "provenance", "images", s) for s in SPLITS},
             "data_checksum": " ".join(checksums),
         },
     }

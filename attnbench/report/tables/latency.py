@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.report.load import at, number
+from attnbench.report.load import at, finite
 from attnbench.report.statistics.paired import mean_interval
 from attnbench.report.tables.table import CONTROL, Row
 
@@ -62,14 +62,14 @@ def of_row(row: Row, part: str = INFERENCE) -> Latency | None:
     intervals, widened by the noise.
     """
     every = [found for r in row.records if isinstance(found := at(r, "cost", part), dict)]
-    every = [found for found in every if number(found, "ratio") is not None]
+    every = [found for found in every if finite(found.get("ratio")) is not None]
     if not every:
         return None
     quality, used = _best(every)
     if row.attn == CONTROL:
         return _of_control(used, quality, len(every))
     kind = "clock"
-    if quality == "disturbed" and (timed := [f for f in used if number(f, "cpu_ratio") is not None]):
+    if quality == "disturbed" and (timed := [f for f in used if finite(f.get("cpu_ratio")) is not None]):
         kind, used = "CPU", timed
     key = "cpu_ratio" if kind == "CPU" else "ratio"
     ratios = [float(found[key]) for found in used]
@@ -105,7 +105,7 @@ def _ends(ratios: list[float], used: list[dict[str, Any]], kind: str) -> tuple[f
     if kind == "CPU":
         return min(ratios) * (1 - AGREEMENT), max(ratios) * (1 + AGREEMENT)
     lows, highs = (
-        [v for f in used if (v := number(f, key)) is not None] for key in ("ratio_low", "ratio_high")
+        [v for f in used if (v := finite(f.get(key))) is not None] for key in ("ratio_low", "ratio_high")
     )
     if not lows or not highs:
         return None, None
@@ -114,7 +114,7 @@ def _ends(ratios: list[float], used: list[dict[str, Any]], kind: str) -> tuple[f
 
 
 def _median(found: list[dict[str, Any]], key: str) -> float | None:
-    values = [v for f in found if (v := number(f, key)) is not None]
+    values = [v for f in found if (v := finite(f.get(key))) is not None]
     return statistics.median(values) if values else None
 
 

@@ -131,6 +131,7 @@ class Table(Remembering):
     recipe: str
     rows: list[Row]
     trains: bool = True  # false: costs alone
+    variant: str = ""  # what distinguishes it from the tables of its name
     difference: float = 0.2  # points that matter, for verdicts
     prior: Prior | None = None  # of the variance of one paired difference
 
@@ -186,7 +187,7 @@ class Table(Remembering):
 
     @property
     def title(self) -> str:
-        return " · ".join(self.about)
+        return " · ".join(filter(None, (*self.about, self.variant)))
 
 
 def tables(found: Iterable[Record], difference: float | None = None) -> list[Table]:

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from attnbench import records
+from attnbench.records.pace import Likeness, likeness, many, span
 from attnbench.report.load import number
 from attnbench.report.tables.metrics import headline
 from attnbench.sweep.executors.events import Event
-from attnbench.sweep.pace import Likeness, likeness, many, span
 from attnbench.sweep.plan import AGAIN, Plan
 from attnbench.sweep.progress.registry import Book, Entry
 

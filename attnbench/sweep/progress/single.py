@@ -38,8 +38,13 @@ def run_shown(cell: Cell, console: Console) -> dict[str, Any]:
         def steps(done: int, total: int) -> None:
             progress.update(bar, description="training", completed=done, total=total)
 
+        def note(text: str) -> None:
+            if not quiet:
+                console.print(text, markup=False)
+
+        watcher = Watcher(steps, epoch, stop, note)
         try:
-            return run(cell, Watcher(steps, epoch, stop), records.stamp(Path(cell.config.results), cell.key))
+            return run(cell, watcher, records.stamp(Path(cell.config.results), cell.key))
         except Busy:
             raise UserError("another process is running this cell; wait for it, or stop it first") from None
         except Stopped:

@@ -1,14 +1,13 @@
 """How sweeps stand, read from the store by whoever looks: records, sweeps under way, cells, failures."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench import records
 from attnbench.cell import Cell
-from attnbench.sweep.pace import many, span
+from attnbench.records.index import opened
+from attnbench.records.pace import many, span
 from attnbench.sweep.plan import AGAIN, Plan
 from attnbench.sweep.progress import registry
 from attnbench.sweep.progress.display import progress
@@ -20,10 +19,10 @@ FAILURES = 10  # that are shown
 
 def lines(results: Path, runs: Path, cells: Sequence[Cell] = ()) -> Iterator[str]:
     """The state of the store in these folders and, where cells are given, the plan of their sweep."""
-    found, damaged = records.read(results)
-    ends = Counter(record["status"] for record in found)
+    with opened(results) as index:
+        ends, damaged, failed = index.ends(), index.damaged(), index.newest(AGAIN, FAILURES)
     counts = ", ".join(f"{n} {end}" for end, n in sorted(ends.items(), key=lambda e: (e[0] != "done", e)))
-    yield f"{results}: {len(found)} records" + (f" ({counts})" if counts else "")
+    yield f"{results}: {sum(ends.values())} records" + (f" ({counts})" if counts else "")
     yield from (f"  damaged: {file}: {why}" for file, why in damaged.items())
     sweeps = list(registry.read(runs))
     for entry, runs_on in sweeps:
@@ -32,14 +31,13 @@ def lines(results: Path, runs: Path, cells: Sequence[Cell] = ()) -> Iterator[str
         jobs = sum(entry.jobs for entry, runs_on in sweeps if runs_on is not False) or 1
         yield f"{many(len(cells))}: {Plan.of(cells, retry=False).describe(jobs)}"
     yield from _cells(runs)
-    failed = [record for record in found if record["status"] in AGAIN]
-    newest = sorted(failed, key=lambda record: (record.get("provenance") or {}).get("started") or "")
-    for record in newest[-FAILURES:]:
-        at = record["cell"]
-        words = " ".join(str(at[name]) for name in ("task", "data", "backbone", "attn") if at.get(name))
-        log = runs / record["key"] / "log.txt"
+    for end in failed:
+        words = " ".join(
+            str(end.names[name]) for name in ("task", "data", "backbone", "attn") if end.names[name]
+        )
+        log = runs / end.key / "log.txt"
         where = f" ({log})" if log.is_file() else ""
-        yield f"  {record['status']}: {words} seed {at.get('seed')}: {record.get('reason')}{where}"
+        yield f"  {end.status}: {words} seed {end.names['seed']}: {end.reason}{where}"
 
 
 def _sweep(entry: registry.Entry, runs_on: bool | None) -> str:

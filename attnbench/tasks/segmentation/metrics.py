@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attnbench.data.pipeline.masks import Masks
+
 IGNORE = 255  # the label of pixels that count nowhere
-OPTIONS: dict[str, Any] = {"boundary_f1": False}  # what of the task's options is read here
+OPTIONS: dict[str, Any] = {  # what of the task's options is read here
+    "boundary_f1": False,  # measure it too
+    "score": "labels",  # at the labels' own size, or at that of the frame in which the network sees them
+}
 TOLERANCE = 0.0075  # of a boundary's place, as a share of the image's diagonal
 
 
@@ -24,12 +29,28 @@ class Meter:
     ) -> None:
         self.names, self.ignore = list(names), ignore
         self.boundary = bool(options.get("boundary_f1", False))
+        self.framed = options.get("score") == "frame"
         exact = torch.float32 if device.type == "mps" else torch.float64
         # loss of all pixels; boundary scores of all images and their number; then the matrix, truth by row
         self.sums = torch.zeros(3 + len(names) ** 2, dtype=exact, device=device)
 
-    def update(self, logits: Float[Tensor, "b k h w"], labels: Int[Tensor, "b h w"]) -> None:
-        """Take in one batch; raises `ValueError` for a label that is neither a class nor ignored."""
+    def update(self, logits: Float[Tensor, "b k h w"], labels: Int[Tensor, "b h w"] | Masks) -> None:
+        """Take in one batch; raises `ValueError` for a label that is neither a class nor ignored.
+
+        Logits of masks that have a size of their own are resized to it, without the frame's padding: bilinear
+        and by the middles of pixels, as images are brought into the frame.
+        """
+        if not isinstance(labels, Masks):
+            self._take(logits, labels)
+        elif self.framed or all(own.shape == labels.framed.shape[1:] for own in labels.own):
+            self._take(logits, labels.framed)
+        else:
+            for each, (high, wide), own in zip(logits, labels.inner, labels.own):
+                inner = each[None, :, :high, :wide].float()
+                sized = F.interpolate(inner, own.shape, mode="bilinear", align_corners=False)
+                self._take(sized, own[None].to(logits.device))
+
+    def _take(self, logits: Float[Tensor, "b k h w"], labels: Int[Tensor, "b h w"]) -> None:
         logits, labels = logits.float(), labels.long()
         predicted = logits.argmax(1)
         self.sums[3:] += confusion(predicted, labels, len(self.names), self.ignore).to(self.sums)

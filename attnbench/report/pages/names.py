@@ -1,0 +1,62 @@
+"""Names of files that a reader understands: `cls-mnist-whole-glimpses-clutter4`."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from attnbench.report.tables.conditions import apart
+from attnbench.report.tables.table import Table
+
+LONGEST = 72  # letters of a file's name before its ending
+
+
+def names(found: list[Table]) -> dict[str, Table]:
+    """File name, without ending, -> table; what differs in their settings distinguishes tables of one name.
+
+    Such a table gets its settings as its `variant`. Where they say nothing, or more than a name can hold, the
+    fingerprint stands instead.
+    """
+    groups: dict[str, list[Table]] = {}
+    for table in found:
+        groups.setdefault(_stem(table.about), []).append(table)
+    named: dict[str, Table] = {}
+    for stem, group in groups.items():
+        named |= _variants(stem, group) if len(group) > 1 else {stem: group[0]}
+    return {stem: named[stem] for stem in sorted(named, key=lambda s: (named[s].about, s))}
+
+
+def _variants(stem: str, group: list[Table]) -> dict[str, Table]:
+    """The tables of one name, under names of their own."""
+    settings = _telling([apart(table, [t for t in group if t is not table]) for table in group])
+    stems = [_stem((stem, *(_word(key, value) for key, value in each.items()))) for each in settings]
+    for table, each in zip(group, settings):
+        table.variant = ", ".join(f"{k.split('.')[-1]}={v}" for k, v in each.items())
+    if len(set(stems)) == len(group) and max(map(len, stems)) <= LONGEST:
+        return dict(zip(stems, group))
+    for table in group:
+        fits = 0 < len(table.variant) <= LONGEST
+        table.variant = table.variant if fits else table.fingerprint
+    return {_stem((stem, table.fingerprint)): table for table in group}
+
+
+def _telling(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One setting that all tables have differently, a word rather than a number, or else all of them."""
+    one = [k for k in settings[0] if len({str(each.get(k)) for each in settings}) == len(settings)]
+    missing = {key: any(each.get(key) is None for each in settings) for key in one}
+    one.sort(key=lambda key: (missing[key], not isinstance(settings[0][key], str)))
+    return [{one[0]: each.get(one[0])} for each in settings] if one else settings
+
+
+def _word(key: str, value: Any) -> str:
+    """A setting in a file's name: `clutter4`, `ohem`, `no-ohem`."""
+    name = key.split(".")[-1]
+    if value is True:
+        return name
+    if value in (None, False, "") or value == 0:
+        return f"no-{name}"
+    return f"{name}-{value}" if isinstance(value, str) else f"{name}{value}"
+
+
+def _stem(parts: Iterable[str]) -> str:
+    text = "-".join(part.removesuffix(" px") for part in parts)
+    return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._]+", "-", text)).strip("-.")
