@@ -56,6 +56,7 @@ FIELDS = [
     _number("params_attention", "those of the attention", "cost", "params_attention"),
     _number("params_head", "those of the task's head", "cost", "params_head"),
     _number("macs", "multiply-adds of matrix work for one input", "cost", "macs"),
+    _number("macs_fvcore", "the same by fvcore, the second counter", "cost", "macs_fvcore"),
     _number("macs_head", "those of the task's head", "cost", "macs_head"),
     _number("elementwise_operations", "all other arithmetic for one input", "cost", "elementwise"),
     _number("activations", "elements of all convolutions' and products' outputs", "cost", "activations"),

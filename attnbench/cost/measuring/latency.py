@@ -63,7 +63,8 @@ def latency(
     Medians and quartiles in ms of one inference, or of one training step; `ratio` of candidate to control
     with an interval of 95 %; `noise`, how far from 1 the control's ratio to itself may lie; `cv` of the
     ratio and whether it is `steady` (2 % or less), for which up to three times more rounds than asked for
-    are run. `cpu_ratio` is the ratio of processor times; `disturbed` says that it differs by more than 3 %.
+    are run. `cpu_ratio` is the ratio of CPU times, with an interval and a noise (`cpu_noise`) of its own;
+    `disturbed` says that it differs from `ratio` by more than 3 %.
     `foreign` is the share of the processors that others used. `mode` is eager, compile or cuda_graph.
     Raises `UserError` for an unknown mode and `Impossible` for one that the device has not.
     """
@@ -176,20 +177,29 @@ def _tail(count: int) -> int:
 def _summary(samples: list[list[Sample]], device: torch.device) -> dict[str, Any]:
     candidate, *controls = samples
     ratio, null = _ratios(candidate, controls), _ratios(controls[1], controls[:1])
-    cpu = _ratios(candidate, controls, "cpu").median if device.type == "cpu" else None
+    cpu = _ratios(candidate, controls, "cpu") if device.type == "cpu" else None
+    cpu_null = _ratios(controls[1], controls[:1], "cpu") if device.type == "cpu" else None
     return {
         **_milliseconds("", "median_ms", candidate),
         **_milliseconds("control_", "ms", controls[0] + controls[1]),
         "ratio": round(ratio.median, 5),
         "ratio_low": round(ratio.low, 5),
         "ratio_high": round(ratio.high, 5),
-        "noise": round(max(abs(null.low - 1), abs(null.high - 1)), 5),
+        "noise": _noise(null),
         "cv": round(ratio.variation, 5),
         "steady": ratio.variation <= STEADY,
-        "cpu_ratio": None if cpu is None else round(cpu, 5),
-        "disturbed": None if cpu is None else abs(cpu - ratio.median) > AGREEMENT,
+        "cpu_ratio": cpu and round(cpu.median, 5),
+        "cpu_ratio_low": cpu and round(cpu.low, 5),
+        "cpu_ratio_high": cpu and round(cpu.high, 5),
+        "cpu_noise": cpu_null and _noise(cpu_null),
+        "disturbed": cpu and abs(cpu.median - ratio.median) > AGREEMENT,
         "rounds": len(candidate),
     }
+
+
+def _noise(null: Interval) -> float:
+    """How far from 1 the ratio of the control to itself may lie."""
+    return round(max(abs(null.low - 1), abs(null.high - 1)), 5)
 
 
 def _milliseconds(prefix: str, middle: str, samples: list[Sample]) -> dict[str, float]:

@@ -171,6 +171,22 @@ def compared(metric: Metric) -> Column:
     )
 
 
+def compared_equal(metric: Metric) -> Column:
+    """The same against the backbone with as many multiply-adds and no attention."""
+    names = ("mean", "low", "high", "p_holm", "pairs")
+
+    def values(row: Row) -> tuple:
+        return tuple(row.equal and getattr(row.equal, name) for name in names)
+
+    keys = ("delta", "delta_low", "delta_high")
+    return Column(
+        (*(f"{key}_equal_macs_points" for key in keys), "p_holm_equal_macs", "seeds_equal_macs"),
+        f"Δ {metric.name} vs. equal MACs (pp) [95 %]",
+        values,
+        lambda mean, low, high, *_: delta(mean, low, high),
+    )
+
+
 CATEGORY = Column(("category",), "category", lambda row: (row.category,), text=True)
 MECHANISM = Column(
     ("attn", "mechanism"), "mechanism", lambda row: (row.attn, row.mechanism), lambda a, m: a, text=True
@@ -204,6 +220,13 @@ DELTA_PARAMS = Column(
     lambda change, _: f"{change:+,.0f}",
 )
 MACS = _cost("macs", "GMACs ↓", "cost", "macs", scale=1e9)
+MACS_FVCORE = Column(
+    ("macs_fvcore", "elementwise_operations_fvcore", "activations_fvcore"),
+    "",
+    lambda row: tuple(
+        row.middle("cost", f"{kind}_fvcore") for kind in ("macs", "elementwise", "activations")
+    ),
+)
 ELEMENTWISE = _cost(
     "elementwise_operations", "element-wise ops (G) ↓", "cost", "elementwise", scale=1e9, digits=5
 )

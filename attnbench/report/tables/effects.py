@@ -44,13 +44,13 @@ def compare(
     """
     scores, base = _matrix(rows, control, metric)
     found = effects(paired(scores, base), floor)
-    for row, effect in zip(rows, _each(found, difference)):
+    for row, effect in zip(rows, each(found, difference)):
         row.effect, row.difference = effect, difference
     for row, place in zip((control, *rows), rank_intervals(np.vstack([base[None], scores]), floor)):
         row.rank = place
     if any(row.collapsed for row in (control, *rows)):
         kept = _without_collapsed(rows, control, scores)
-        for row, effect in zip(rows, _each(effects(paired(kept, base), floor), difference)):
+        for row, effect in zip(rows, each(effects(paired(kept, base), floor), difference)):
             row.trained = effect if row.collapsed or control.collapsed else None
     return found.prior if (found.pairs >= 2).any() else None
 
@@ -79,7 +79,7 @@ def _seeds(rows: Sequence["Row"], control: "Row") -> list[int]:
     return sorted({seed for row in (*rows, control) for seed in row.seeds})
 
 
-def _each(found: Effects, difference: float) -> list[Effect]:
+def each(found: Effects, difference: float) -> list[Effect]:
     """The effect of each row, with None for NaN."""
     ranges = power.needed(found.sd, found.df, difference, found.family)
     return [_effect(found, i, each) for i, each in enumerate(ranges)]

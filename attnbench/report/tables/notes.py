@@ -85,9 +85,23 @@ def _of_record(record: dict[str, Any]) -> list[str]:
         found.append(f"its counts leave out {', '.join(map(str, names))}, for which there is no rule")
     for figure, why in (at(record, "cost", "unmeasured") or {}).items():
         found.append(f"{figure} could not be measured: {why}")
+    if differing := _counters(record):
+        found.append(differing)
     if part := number(record, "provenance", "micro_batch"):
         found.append(f"trained in micro-batches of {part:.0f}")
     return found
+
+
+COUNTERS_AGREE = 1e-3  # share by which the two counters' multiply-adds may differ without a note
+
+
+def _counters(record: dict[str, Any]) -> str:
+    """By how much the second counter differs from the first; empty where it does not."""
+    first, second = (number(record, "cost", key) for key in ("macs", "macs_fvcore"))
+    if first is None or second is None or abs(second - first) <= COUNTERS_AGREE * first:
+        return ""
+    share = f" ({100 * (second - first) / first:+.2g} %)" if first else ""
+    return f"fvcore counts {second / 1e9:.4f} GMACs{share}"
 
 
 def _named(seeds: Sequence[int], every: Sequence[int]) -> str:

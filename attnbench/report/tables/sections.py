@@ -9,6 +9,7 @@ from attnbench.report.tables.columns import (
     HOLM,
     LATENCY,
     MACS,
+    MACS_FVCORE,
     MACS_HEAD,
     MECHANISM,
     MEMORY,
@@ -28,6 +29,7 @@ from attnbench.report.tables.columns import (
     WORD,
     Column,
     compared,
+    compared_equal,
     score,
 )
 from attnbench.report.tables.metrics import class_ious, of_task
@@ -37,7 +39,7 @@ COUNTED = [PARAMS, DELTA_PARAMS, MACS, ELEMENTWISE, ACTIVATIONS, SEEN, PARAMS_HE
 MEASURED = [LATENCY, TRAINING_STEP, MEMORY, MEMORY_TRAINING]
 SOMETIMES = {  # columns that only some tasks or experiments fill, by their first key
     column.keys[0] for column in (SEEN, PARAMS_HEAD, MACS_HEAD, TRAINING_STEP, MEMORY_TRAINING, STATUS)
-} | {"test_boundary_f1_mean_percent"}
+} | {"test_boundary_f1_mean_percent", "delta_equal_macs_points"}
 
 
 def sections(table: Table) -> dict[str, list[Column]]:
@@ -60,7 +62,13 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         return {}
     first, *others = (score(m) for m in of_task(table.task))
     found = {
-        "Verdicts": [NAME, WORD, compared(table.metric), first, GAINED, RANK, LATENCY],
+        "Verdicts": _filled(
+            table,
+            [
+                *(NAME, WORD, compared(table.metric), compared_equal(table.metric)),
+                *(first, GAINED, RANK, LATENCY),
+            ],
+        ),
         "Evidence": [NAME, SEEDS, TRAINED, HOLM, SENTENCE],
         "Accuracy": _filled(table, [NAME, STATUS, first, *others]),
         **costs,
@@ -73,7 +81,9 @@ def _sections(table: Table) -> dict[str, list[Column]]:
 def of_csv(table: Table) -> list[Column]:
     """All columns of a table's CSV: who it is, then everything that its sections ask."""
     asked = [column for part in sections(table).values() for column in part if column is not NAME]
-    return list({c.keys: c for c in (CATEGORY, MECHANISM, SITE, STATUS, *asked, REMARKS)}.values())
+    return list(
+        {c.keys: c for c in (CATEGORY, MECHANISM, SITE, STATUS, *asked, MACS_FVCORE, REMARKS)}.values()
+    )
 
 
 def _filled(table: Table, columns: list[Column]) -> list[Column]:
@@ -85,7 +95,7 @@ def _is_filled(table: Table, column: Column) -> bool:
     found = [column.of(row)[0] for row in table.rows]
     if column is STATUS:  # says something only where a cell did not end as the others
         return set(found) != {"done"}
-    return any(found)
+    return any(value not in (None, "") for value in found)
 
 
 def question(table: Table) -> str:

@@ -13,6 +13,7 @@ from attnbench.report.load import at, images, micro_batch, number, started
 from attnbench.report.statistics.variance import Prior
 from attnbench.report.tables.contents import parted
 from attnbench.report.tables.effects import Effect, Rank, compare
+from attnbench.report.tables.equal import compare_equal
 from attnbench.report.tables.folds import averaged
 from attnbench.report.tables.metrics import at_chance, costs_alone, headline
 from attnbench.tasks import Metric
@@ -47,6 +48,7 @@ class Row(Remembering):
     control: "Row | None" = None  # the table's row without attention; None for that row itself
     effect: Effect | None = None
     trained: Effect | None = None  # without the seeds that collapsed; None where none did
+    equal: Effect | None = None  # against the control of equal cost; None where there is none
     rank: Rank | None = None
     difference: float = 0.2  # points that matter
 
@@ -217,6 +219,7 @@ def _table(fingerprint: str, group: list[Record], difference: float | None) -> T
     if table.control and table.metric:
         others = [row for row in rows if row is not table.control]
         table.prior = compare(others, table.control, table.metric.key, table.floor, table.difference)
+        compare_equal(others, table.metric.key, table.floor, table.difference)
     return table
 
 
