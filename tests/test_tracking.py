@@ -30,8 +30,8 @@ OFFLINE, ONLINE = Track(name="wandb", mode="offline"), Track(name="wandb", mode=
 BEGIN = """
 import sys
 from pathlib import Path
-from attnbench.config import Track
-from attnbench.track import QUIET, tracker
+from attnbench.config.schema import Track
+from attnbench.tracking import QUIET, tracker
 folder, track = Path(sys.argv[1]), Track(name=sys.argv[2], mode=sys.argv[3])
 """
 ONE = """

@@ -84,6 +84,7 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
 
     from attnbench import records, report
     from attnbench.cli import ready
+    from attnbench.sweep import check_alone
     from attnbench.sweep import sweep as run_cells
 
     console = Console(highlight=False, soft_wrap=True)
@@ -91,6 +92,7 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
         raise UserError("no cells are left: exclude leaves none over")
     if asked.cfg:
         return _configuration(cells[0].config)
+    check_alone()  # before folders are made
     if not asked.dry_run:
         ready.check(cells)
     if all(c.mechanism != "none" for c in cells):

@@ -27,8 +27,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = F
     Cells count as failed, too, that did so before and are not run again.
     Raises `UserError` where nothing can run or be recorded at all.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("torchrun runs one cell; start a sweep without it, with launch.processes=2 or more")
+    check_alone()
     plan = Plan.of(cells, launch.retry)
     jobs = workers(launch, len(plan.todo))
     console.print(f"{many(len(cells))}: {plan.describe(jobs)}", markup=False)
@@ -51,6 +50,12 @@ def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = F
         except KeyboardInterrupt:
             stop.asked = True
     return board.close(stop.asked) or int(plan.failed > 0)
+
+
+def check_alone() -> None:
+    """Raise `UserError` in one of several processes, each of which would run the whole sweep."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun runs one cell; start a sweep without it, with launch.processes=2 or more")
 
 
 def workers(launch: Launch, cells: int) -> int:

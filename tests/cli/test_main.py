@@ -40,7 +40,7 @@ REFUSED = [
     (["list", "mechanism"], "did you mean mechanisms"),
     (["list", "mechanisms", "ecca"], "did you mean eca"),
     (["report", "publishd"], "did you mean published"),
-    (["report", "seed=1"], "report takes results=FOLDER only"),
+    (["report", "seed=1"], "unknown key of report 'seed': known: difference, results"),
     (["bench", "lop"], "did you mean loop"),
     (["list", "mechanisms", "se", "eca"], "list takes a kind and a name"),
     (["report", "--dry-run"], "report does not take --dry-run"),

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from attnbench import records, run
 from attnbench.cell import Cell
 from attnbench.data.pipeline.order import generator
+from attnbench.data.pipeline.stream import Decoded
 from attnbench.sweep.experiment import cell
 from attnbench.training.loop import Stopped
 from tests.training.test_train import TINY, numbers
@@ -66,9 +69,9 @@ def test_loaders_leave_a_stop_of_the_whole_job_to_the_trainer(
     asked: list[int] = []
 
     def signal_all(done: int, total: int) -> None:
-        if done == 2:
-            for child in multiprocessing.active_children():
-                os.kill(child.pid or 0, signal.Signals[name])
+        if done == 2:  # sent by another process: loaders obey their trainer's own SIGTERM
+            loaders = [str(child.pid) for child in multiprocessing.active_children()]
+            subprocess.run(["kill", "-s", name.removeprefix("SIG"), *loaders], check=True)
         if done == 3:
             asked.append(done)
 
@@ -94,3 +97,27 @@ def test_a_cell_whose_loaders_always_die_fails_and_keeps_its_checkpoint(
     assert record["status"] == "failed"
     assert "DataLoader worker (pid" in record["reason"]
     assert (tmp_path / "runs" / one.key / records.CHECKPOINT).is_file()
+
+
+def test_loaders_that_die_while_an_error_is_handled_change_nothing_of_its_record(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced, alive = run.current_traceback, []
+
+    def late() -> str:
+        """The traceback, written while the system reports the deaths."""
+        for child in multiprocessing.active_children():
+            alive.append(child.pid)
+            os.kill(child.pid or 0, signal.SIGKILL)
+        time.sleep(0.2)  # the signal is handled in here
+        return traced()
+
+    def broken(decoded: Decoded, step: int) -> None:
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr(run, "current_traceback", late)
+    monkeypatch.setattr(Decoded, "__getitem__", broken)
+    record = run.run(loading(tmp_path, pictures))
+    assert alive
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("ValueError: Caught ValueError in DataLoader worker process")

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as Steps
 from attnbench.data.pipeline import shared_memory
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.crop import boxes
+from attnbench.data.pipeline.deaths import DEATHS
 from attnbench.data.pipeline.images import Files, cut, decode
 from attnbench.data.pipeline.order import Plan
 from attnbench.data.pipeline.split import Split
@@ -86,7 +87,7 @@ def loader(
         timeout=STALLED if workers else 0,
     )
     try:
-        for images in steps:
+        for images in DEATHS.batches(steps):
             if isinstance(images, str):
                 raise UserError(images)
             yield images
