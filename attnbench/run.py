@@ -113,7 +113,7 @@ def _attempt(
         measured.curve = []
         try:
             _measure(cell, device, group, folder, watcher, measured)
-            return "done", micro_batch.said(cell.config, measured.micro_batch)
+            return "done", micro_batch.stated(cell.config, measured.micro_batch)
         except Impossible as error:
             return "skipped", str(error)
         except Diverged as error:
@@ -184,11 +184,11 @@ def _measure(
         folder / records.CHECKPOINT, config.hardware.checkpoint_s, group, dataset.checksum
     )
 
-    def told(row: dict[str, float]) -> None:
+    def report(row: dict[str, float]) -> None:
         measured.curve.append(row)
         measured.tell(row)
 
-    measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, told, watcher.stop)
+    measured.curve = train(training, dataset, config, checkpoint, group, watcher.steps, report, watcher.stop)
     last = final(measured.curve[-1], "val", config.recipe.precision)
     # The test split is read here, once, and never before the last epoch.
     measured.dead_parameters = training.watched.dead

@@ -30,7 +30,7 @@ QUIET = {
 
 
 class Tracker:
-    """Is told what a run does, and keeps none of it."""
+    """Receives the events of a run and discards them."""
 
     def log(self, epoch: Mapping[str, Any], step: int) -> None:
         """One point of each curve; `step` counts epochs and does not fall."""

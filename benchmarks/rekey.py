@@ -1,56 +1,74 @@
-"""Give records the keys that the present code gives their configurations: python -m benchmarks.rekey FOLDER.
+"""Give records the keys that the present code gives their requests: python -m benchmarks.rekey FOLDER.
 
-To be used only where the code in between changed no number, or changed no more than its own meaning's digest:
-the numbers of a record stay, its names (key, table, digests) and the words that ask for it are written anew.
+To be used only where `benchmarks.same_numbers` found that the code in between changed none of their numbers.
+The numbers and the provenance of a record stay; its names (key, table, digests) and its configuration are
+written anew. A record whose request now means other settings is left as it is and reported.
 """
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from attnbench import records
 from attnbench.cell import Cell
-from attnbench.config.schema import Config
+from attnbench.errors import UserError
 from attnbench.sweep import experiment
 
-
-def requests() -> dict[str, list[str]]:
-    """Key -> the words of the first experiment that has the cell."""
-    found: dict[str, list[str]] = {}
-    for name in experiment.names():
-        for cell in experiment.load(name).cells([]):
-            found.setdefault(cell.key, cell.request)
-    return found
+ELSEWHERE = ("hardware", "launch", "track", "site")  # where and how it ran; the site's name
+FORMER = ("name", "sites", "trains", "origin", "tasks")  # facts that were stored otherwise
 
 
-def rekeyed(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each record's file and the record under its new names."""
-    known = requests()
+def renewed(words: list[str]) -> list[str]:
+    """The words of a request in the present's names: `task=seg_profile` is `task=seg recipe=none` now."""
+    return [word.removesuffix("_profile") if word.startswith("task=") else word for word in words]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The settings of a record's configuration that its request no longer has."""
+    for name, value in before.items():
+        where = f"{path}.{name}" if path else name
+        if name in FORMER or where in ELSEWHERE or name not in after:
+            continue
+        if isinstance(value, dict) and isinstance(after[name], dict):
+            yield from differences(value, after[name], where)
+        elif value != after[name]:
+            yield f"{where}: {value} is {after[name]} now"
+
+
+def rekeyed(record: records.Record) -> records.Record:
+    """The record under its present names; raises `UserError` where its request means other settings."""
+    cell: Cell = experiment.cell(renewed(record["request"]))
+    new = json.loads(json.dumps(cell.record(record["status"]), default=str))
+    if found := list(differences(record["config"], new["config"])):
+        raise UserError("; ".join(found))
+    own = {"hardware": record["config"]["hardware"]}
+    names = {name: new[name] for name in ("key", "table", "digest", "code", "request", "cell")}
+    return {**record, **names, "config": {**new["config"], **own}}
+
+
+def main(results: Path) -> int:
+    """Rewrite the records of a folder; the exit status, 1 where some are left as they were."""
     found, damaged = records.read(results)
     if damaged:
         raise SystemExit(f"unreadable records: {damaged}")
+    moved, left = {}, 0
     for record in found:
-        cell = Cell(Config.restore(record["config"]))
-        names = {"key": cell.key, "table": cell.table, "digest": cell.digest, "code": dict(cell.code)}
-        names["request"] = record.get("request") or known.get(cell.key, [])
-        yield records.path(results, record["key"]), {**record, **names}
-
-
-def main(results: Path) -> None:
-    """Rewrite the records of a folder."""
-    moved = list(rekeyed(results))
-    if len({record["key"] for _, record in moved}) < len(moved):
+        try:
+            moved[record["key"]] = rekeyed(record)
+        except UserError as error:
+            left += 1
+            print(f"{record['key']} {' '.join(record['request'])}: {error}")
+    if len({record["key"] for record in moved.values()}) < len(moved):
         raise SystemExit("two records would share a key; nothing was changed")
-    for file, _ in moved:
-        file.unlink()
-    for _, record in moved:
-        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
-        records.path(results, record["key"]).write_text(text + "\n", encoding="utf-8")
-    unknown = sum(not record["request"] for _, record in moved)
-    print(f"{len(moved)} records rekeyed; {unknown} of them belong to no experiment")
+    for key in moved:
+        records.path(results, key).unlink()
+    for record in moved.values():
+        records.write(results, record)
+    print(f"{len(moved)} records rekeyed, {left} left as they were")
+    return 1 if left else 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -63,11 +63,11 @@ def _asked(words: Sequence[str], results: Path) -> dict[str, float]:
     code = f"import resource, subprocess; subprocess.run({command!r}, check=True, stdout=subprocess.DEVNULL)"
     peak = "print(resource.getrusage(resource.RUSAGE_CHILDREN))"
     started = time.perf_counter()
-    said = subprocess.run(
+    stated = subprocess.run(
         [sys.executable, "-c", f"{code}; {peak}"], capture_output=True, text=True, check=True
     ).stdout
     seconds = time.perf_counter() - started
-    used = {key: float(value) for key, value in re.findall(r"ru_(utime|stime|maxrss)=([\d.]+)", said)}
+    used = {key: float(value) for key, value in re.findall(r"ru_(utime|stime|maxrss)=([\d.]+)", stated)}
     return {
         "seconds": round(seconds, 2),
         "cpu_seconds": round(used["utime"] + used["stime"], 2),

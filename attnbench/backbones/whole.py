@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from attnbench.errors import UserError, unknown
 
-WHOLE = True  # `build` is told the whole size of the images
+WHOLE = True  # `build` takes the whole size of the images
 GRID = 4  # positions a side that the fully connected layers of the convolutional network see
 
 
@@ -36,7 +36,7 @@ class Whole(nn.Module):
 
 
 def _convolutional(image: tuple[int, int, int], width: int) -> nn.Module:
-    """Three convolutions of stride 2, their map brought to a grid, one fully connected layer."""
+    """Three convolutions of stride 2, their map pooled to a grid, one fully connected layer."""
     layers: list[nn.Module] = []
     inputs = image[0]
     for outputs in (16, 32, 64):
@@ -46,14 +46,14 @@ def _convolutional(image: tuple[int, int, int], width: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _perceptron(image: tuple[int, int, int], width: int) -> nn.Module:
+def _mlp(image: tuple[int, int, int], width: int) -> nn.Module:
     """Two fully connected layers."""
     pixels = image[0] * image[1] * image[2]
     first, second = nn.Linear(pixels, width), nn.Linear(width, width)
     return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU())
 
 
-KINDS = {"convolutional": _convolutional, "perceptron": _perceptron}
+KINDS = {"convolutional": _convolutional, "mlp": _mlp}
 
 
 def build(

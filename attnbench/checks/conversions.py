@@ -39,7 +39,7 @@ def half_training(case: Case) -> None:
 def channels_last(case: Case) -> None:
     """The memory layout channels_last changes no number."""
     if case.cls.reads == "skeleton":
-        raise Meaningless("a skeleton is no map: it has one layout")
+        raise Meaningless("a skeleton is not a map: it has one layout")
     for training in (True, False):
         module, x = case.trained().train(training), case.x()
         last = copy.deepcopy(module).to(memory_format=torch.channels_last)

@@ -53,9 +53,9 @@ def weight_decay(case: Case) -> None:
     """What it excludes from weight decay, and what has a learning rate of its own, are its parameters."""
     module = case.fresh()
     own = {name for name, _ in module.named_parameters()}
-    for said in ("no_weight_decay", "lr_scale"):
-        unknown = set(getattr(module, said)()) - own
-        demand(not unknown, f"{said} names {sorted(unknown)}, which are no parameters")
+    for hook in ("no_weight_decay", "lr_scale"):
+        unknown = set(getattr(module, hook)()) - own
+        demand(not unknown, f"{hook} names {sorted(unknown)}, which are not parameters")
 
 
 def shape(case: Case) -> None:
@@ -156,7 +156,7 @@ def images(case: Case) -> None:
 def sizes(case: Case) -> None:
     """Odd and non-square maps keep their shape, built for them or not, or are refused clearly."""
     if case.cls.reads == "skeleton":
-        raise Meaningless("a skeleton is no map: it has no height and width")
+        raise Meaningless("a skeleton is not a map: it has no height and width")
     for size in SIZES:
         other = case.with_(size=size)
         for build in (other.trained, case.trained):
@@ -168,7 +168,7 @@ def sizes(case: Case) -> None:
 def point(case: Case) -> None:
     """A 1x1 map gives finite values and gradients, or is refused clearly."""
     if case.cls.reads == "skeleton":
-        raise Meaningless("a skeleton is no map: it has no height and width")
+        raise Meaningless("a skeleton is not a map: it has no height and width")
 
     def use(module: Mechanism, x: Tensor) -> Tensor:
         for training in (True, False):
@@ -198,8 +198,8 @@ def state(case: Case) -> None:
     other.load_state_dict(module.state_dict())
     expected = module(x)
     demand(torch.equal(other(x), expected), "a module with the same state dict gives another output")
-    twin = copy.deepcopy(module)
-    demand(torch.equal(twin(x), expected), "a deep copy gives another output")
+    copied = copy.deepcopy(module)
+    demand(torch.equal(copied(x), expected), "a deep copy gives another output")
     for name, value in other.state_dict().items():
         demand(torch.equal(value, module.state_dict()[name]), f"evaluation changed {name}")
 
@@ -209,11 +209,11 @@ def repeat(case: Case) -> None:
     x = case.x()
     for training in (True, False):
         module = case.trained().train(training)
-        twin = copy.deepcopy(module)
+        copied = copy.deepcopy(module)
         with seeded(0):
             first = module(x)
         with seeded(0 if training else 1):
-            demand(torch.equal(first, twin(x)), f"a repeat differs (training={training})")
+            demand(torch.equal(first, copied(x)), f"a repeat differs (training={training})")
 
 
 def loss(case: Case) -> None:
@@ -242,8 +242,8 @@ def run(cls: type[Mechanism], options: Mapping[str, Any] | None = None, **case: 
         except Meaningless:
             continue
         except Exception as error:  # a mechanism of anyone's may raise anything
-            said = str(error) if isinstance(error, Broken) else repr(error)
-            failed.append(f"{check.__name__}: {said}")
+            message = str(error) if isinstance(error, Broken) else repr(error)
+            failed.append(f"{check.__name__}: {message}")
     if failed:
         raise Broken(f"{cls.__name__} fails {len(failed)} of {len(CHECKS)} checks\n" + "\n".join(failed))
 

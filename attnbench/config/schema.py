@@ -25,8 +25,8 @@ class Anything:
 class Layout(StrEnum):
     """How a site's module holds its map: as (b, c, h, w), as (b, h, w, c), or as (b, n, c) tokens.
 
-    In a network for clips, frames are part of the batch there, but for BTCHW: (b, t, c, h, w). BTJC is no map
-    but a skeleton: (b, t, joints, coordinates).
+    In a network for clips, frames are part of the batch there, but for BTCHW: (b, t, c, h, w). BTJC is a
+    skeleton, not a map: (b, t, joints, coordinates).
     """
 
     BCHW = "BCHW"
@@ -76,7 +76,9 @@ class Backbone:
     args: dict[str, Any] = field(default_factory=dict)  # for the builder
     # cifar: 3x3 convolution with stride 1 and no pooling, for small images
     stem: str = word("imagenet", "imagenet", "cifar")
-    pretrained: bool = False  # timm's weights, from its local cache or, if that lacks them, downloaded
+    pretrained: bool = (
+        False  # timm's weights, from its local cache or downloaded where they are missing there
+    )
     # Weights at which the last norm of each block starts: default, zero or one. timm's ResNets start it at
     # zero; by default they start it at one where a mechanism's site follows it (`Config.starts_at_one`).
     last_norm: str = word("default", "default", "zero", "one", neutral="default")

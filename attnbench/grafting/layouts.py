@@ -69,7 +69,7 @@ def _layout(name: str, shape: Shape, site: Site, image: Shape, run: Run) -> Layo
         return Layout.BHWC
     why = f"layers there have {shape[1]} channels" if known else f"the image is {_text(image)}"
     raise UserError(
-        f"{name}: shape {shape} is no map of layout {site.layout} ({why}); possible: {_possible(shape)}"
+        f"{name}: shape {shape} is not a map of layout {site.layout} ({why}); possible: {_possible(shape)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The zoo's registry: the folder is the survey's category, the file's name is what `attn=` takes.
+"""The registry of mechanisms: the folder is the survey's category, the file's name is what `attn=` takes.
 
 Names, cards and options are read from the source text, so that asking what exists never imports torch.
 """

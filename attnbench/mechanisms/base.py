@@ -1,4 +1,4 @@
-"""The two nouns of the zoo: a Mechanism, `forward(x) = f(g(x), x)`, and the Card that its paper fills in."""
+"""A Mechanism, `forward(x) = f(g(x), x)`, and the Card that its paper fills in."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass

@@ -147,7 +147,7 @@ class Record(TypedDict, total=False):
 
 NEEDED = ("key", "status", "cell", "table")
 NAMED = ("task", "backbone", "attn", "mechanism", "category", "seed")  # of a cell, never None
-TASKS_BEFORE = {  # tasks of costs alone, which are recipe=none now -> the task whose network they were of
+TASKS_BEFORE = {  # cost-only tasks, which are recipe=none now -> the task whose network they were of
     "profile": "cls",
     "seg_profile": "seg",
     "clip_profile": "clip",
@@ -169,7 +169,7 @@ def current(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_present_names(record: dict[str, Any]) -> dict[str, Any]:
-    """From 1 to 2: tasks of costs alone became `recipe=none`, which says that nothing is trained."""
+    """From 1 to 2: cost-only tasks became `recipe=none`, which says that nothing is trained."""
     names, config = record.get("cell"), record.get("config") or {}
     if not isinstance(names, dict) or not isinstance(config, dict):
         return record

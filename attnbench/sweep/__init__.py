@@ -18,7 +18,7 @@ from attnbench.sweep.plan import Plan
 from attnbench.sweep.progress.display import Board
 from attnbench.sweep.signals import on_signals
 
-CLUSTER_JOBS = 16  # at a time, where nothing else is said
+CLUSTER_JOBS = 16  # at a time, by default
 
 
 def sweep(cells: Sequence[Cell], launch: Launch, console: Console, dry: bool = False) -> int:

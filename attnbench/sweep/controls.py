@@ -16,7 +16,7 @@ def taken(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check(names: Iterator[str] | Sequence[str]) -> list[str]:
-    """The names as a list; raises `UserError` for the first that is no control."""
+    """The names as a list; raises `UserError` for the first that is not a control."""
     found = list(names)
     known = ["none", *mechanisms.controls()]
     for name in found:

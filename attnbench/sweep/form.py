@@ -12,7 +12,7 @@ PART = ("base", "grid", "exclude", "controls")
 
 
 def read(file: Path) -> tuple[str, Mapping[str, Any]]:
-    """A file's text and content; raises `UserError` where it is no experiment."""
+    """A file's text and content; raises `UserError` where it is not an experiment."""
     text = strict.text(file)
     content = strict.load(file, text)
     if not isinstance(content, dict) or not content.keys() <= {"title", "parts", *PART}:
@@ -59,7 +59,7 @@ def _check_part(part: Any, where: str) -> None:
 
 def _check_axis(setting: Any, values: Any, where: str) -> None:
     if not isinstance(setting, str):
-        raise UserError(f"{where}: grid: {setting} is no setting")
+        raise UserError(f"{where}: grid: {setting} is not a setting")
     if values == []:
         raise UserError(f"{where}: grid: {setting} has no value, which leaves no cell")
     for value in _listed(values) if setting == "attn" else []:

@@ -93,9 +93,9 @@ class Plan:
         reasons = Counter(reason for _, reason in self.impossible)
         if len(reasons) == 1:
             return next(iter(reasons))
-        said = [f"{count}: {reason}" for reason, count in reasons.most_common(REASONS)]
+        parts = [f"{count}: {reason}" for reason, count in reasons.most_common(REASONS)]
         more = len(reasons) - REASONS
-        return "; ".join([*said, f"{more} more reasons"] if more > 0 else said)
+        return "; ".join([*parts, f"{more} more reasons"] if more > 0 else parts)
 
     def _time(self, jobs: int) -> str:
         seconds, unknown = self.pace.total(Counter(map(likeness, self.todo)))

@@ -13,7 +13,7 @@ PATIENCE_S = 4.5  # from the first interrupt until the second comes by itself
 
 
 class Stop:
-    """Whether someone asked to stop, and who wants to be told."""
+    """Whether a stop was requested, and the callbacks to notify."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,8 +25,8 @@ class Stop:
     def ask(self) -> None:
         """Ask to stop, and tell those who wanted to know."""
         self.asked = True
-        for told in self.tell:
-            told()
+        for callback in self.tell:
+            callback()
 
 
 @contextmanager

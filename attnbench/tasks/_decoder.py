@@ -62,8 +62,8 @@ class Whole(nn.Module):
 
     def __init__(self, backbone: Backbone, image: tuple[int, int, int], classes: int, steps: int) -> None:
         super().__init__()
-        told = replace(backbone, args={**backbone.args, "steps": steps})
-        self.encoder = backbones.build(told, classes, image)
+        stepped = replace(backbone, args={**backbone.args, "steps": steps})
+        self.encoder = backbones.build(stepped, classes, image)
 
     def forward(
         self, images: Float[Tensor, "b c h w"], targets: Int[Tensor, "b steps"] | None = None

@@ -190,8 +190,8 @@ class Checkpoint:
     def load(self, training: Training) -> list[dict[str, float]]:
         """Restore the training; the curve so far, empty where there is no checkpoint.
 
-        Raises `Damaged`, the file set aside, where it is no whole checkpoint of this training, which then
-        may be half restored.
+        Raises `Damaged`, the file set aside, where it is not a complete checkpoint of this training; the
+        training may then be half restored.
         """
         if not self.file.exists():
             return []
@@ -237,14 +237,14 @@ def train(
     checkpoint: Checkpoint,
     group: Group,
     watch: Watch,
-    told: Epoch,
+    report: Epoch,
     stop: Callable[[], bool],
 ) -> list[dict[str, float]]:
     """Train to the last epoch, from the checkpoint where there is one; a row of figures for each epoch."""
     recipe = config.recipe
     curve = checkpoint.load(training)
     for row in curve:
-        told(row)
+        report(row)
     while training.epoch < recipe.epochs:
         training.start_epoch()
         started, first = time.perf_counter(), training.step
@@ -270,7 +270,7 @@ def train(
         training.end_epoch()
         curve.append(row)
         checkpoint.save(training, curve)
-        told(row)
+        report(row)
     return curve
 
 

@@ -31,14 +31,14 @@ def try_smaller(
     forget(folder)
     # A try that is interrupted goes on with the same.
     write_whole(folder / "micro_batch", str(size).encode(), sync=False)
-    note(said(config, size) or "")
+    note(stated(config, size) or "")
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return True
 
 
-def said(config: Config, size: int | None) -> str | None:
+def stated(config: Config, size: int | None) -> str | None:
     """What the record of a cell that was trained in micro-batches says of it."""
     if size is None:
         return None

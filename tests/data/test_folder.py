@@ -188,7 +188,7 @@ def test_another_number_of_classes_is_refused_with_the_right_one(folder):
 
 def test_classes_that_do_not_match_are_refused(folder):
     (folder / "val" / "dog").mkdir()
-    with pytest.raises(UserError, match="classes that the training images lack: dog"):
+    with pytest.raises(UserError, match="classes without training images: dog"):
         _load(folder)
     (folder / "val" / "dog").rmdir()
     shutil.rmtree(folder / "val" / "cat")

@@ -188,7 +188,7 @@ def test_a_value_beyond_the_classes_is_named(tmp_path, name, value):
     found = sorted(p for p in tmp_path.rglob("*.png") if "labelIds" in p.name or name != "cityscapes")
     wrong = next(p for p in found if "val" in str(p.relative_to(tmp_path)))
     mask(wrong, [0, value])
-    with pytest.raises(UserError, match=rf"{wrong.name}: value {value} is no class"):
+    with pytest.raises(UserError, match=rf"{wrong.name}: value {value} is not a class"):
         read(name, tmp_path)
 
 

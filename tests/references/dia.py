@@ -20,12 +20,12 @@ OFFICIAL = (64, {}, 2 * [(16, 64), (16,), (256, 16), (256,)])
 WAIVED = {"gradient": "without a block before it, h is 0: `recall` then has its gradient in the biases only"}
 
 
-def perceptron(z, p, name):
+def mlp(z, p, name):
     return linear(relu(linear(z, p, f"{name}.0")), p, f"{name}.2")
 
 
 def step(x, p, hidden, cell):
-    gates = perceptron(x.mean((2, 3)), p, "see") + perceptron(hidden, p, "recall")
+    gates = mlp(x.mean((2, 3)), p, "see") + mlp(hidden, p, "recall")
     into, keep, new, out = np.split(gates, 4, axis=1)
     cell = sigmoid(keep) * cell + sigmoid(into) * np.tanh(new)
     return sigmoid(out) * sigmoid(cell), cell

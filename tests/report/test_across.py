@@ -102,7 +102,7 @@ def test_one_backbone_alone_says_so() -> None:
     other = [{**r, "table": "other", "key": f"{r['key']}-2"} for r in one]
     (board,) = across.boards(tables(one + other))
     assert across.stability(board) == [
-        "All tables are of resnet20, so that nothing can be said of other backbones."
+        "All tables are of resnet20, so they do not show anything about other backbones."
     ]
 
 

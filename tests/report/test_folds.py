@@ -85,7 +85,10 @@ def test_folds_under_other_settings_or_another_protocol_are_not_mixed() -> None:
 def test_what_lacks_is_asked_for_on_every_fold_and_in_this_table_alone(tmp_path: Path) -> None:
     runs = [*five("none", 0, 50.0, 60.0), *five("se", 0, 50.0, 60.0)]
     longer = {**runs[0]["config"]["recipe"], "epochs": 9}
-    twins = [{**r, "config": {**r["config"], "recipe": longer}} for r in runs]
+    twins = [
+        {**r, "config": {**r["config"], "recipe": longer}, "request": [*r["request"], "recipe.epochs=9"]}
+        for r in runs
+    ]
     put(tmp_path, *runs, *({**r, "key": f"twin-{r['key']}", "table": f"twin {r['table']}"} for r in twins))
     told = "\n".join(compare(["attn=se", f"results={tmp_path}"], compose.unchecked))
     assert "16 cells are missing: " in told  # of four seeds, two mechanisms and two folds

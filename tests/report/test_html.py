@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from attnbench import report
+from attnbench.report.files import Choice
 from tests.report.test_report import grid, put, record
 
 EVIL = "se(mode=<img src=x onerror=alert(1)>&\"')"
@@ -24,7 +25,8 @@ def page(results: Path) -> str:
     lost = record("gc", 0, 9.0, status="failed", reason="</script><b>killed", metrics=None, cost=None)
     evil = [record(EVIL, s, 60.0 + s) for s in range(3)]
     report.write(
-        put(results, *grid(("none", "se", "eca", "simam"), seeds=5), *evil, lost, record("se", 0, None))
+        put(results, *grid(("none", "se", "eca", "simam"), seeds=5), *evil, lost, record("se", 0, None)),
+        Choice(survey=True),
     )
     return (results / "index.html").read_text(encoding="utf-8")
 

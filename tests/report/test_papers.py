@@ -9,11 +9,14 @@ import pytest
 
 from attnbench import mechanisms, report
 from attnbench.config.files import names
+from attnbench.report.files import Choice
 from attnbench.report.pages import latex, leaderboard, survey
 from attnbench.report.papers import accuracies, beside
 from attnbench.report.tables.columns import Column
 from attnbench.report.tables.table import Table, tables
 from tests.report.test_report import grid, put, record
+
+SURVEY = Choice(survey=True)
 
 
 def on_imagenet(**scores: float) -> Table:
@@ -112,7 +115,7 @@ def page(results: Path, category: str = "channel") -> str:
 
 
 def test_a_category_has_its_card_what_was_measured_and_what_is_published(tmp_path: Path) -> None:
-    report.write(put(tmp_path, *grid(seeds=5)))
+    report.write(put(tmp_path, *grid(seeds=5)), SURVEY)
     text = page(tmp_path)
     card, measured, published = (text.partition(f"## {h}")[2].partition("## ")[0] for h in HEADINGS)
     assert "| CVPR 2018" in card and "(I)(II)" in card and "Goals: (I) emphasise" in card
@@ -135,7 +138,7 @@ HEADINGS = ("As the survey has it", "Measured", "Published")
 
 @pytest.mark.parametrize("category", survey.NAMES)
 def test_every_category_has_a_page_with_all_its_mechanisms(tmp_path: Path, category: str) -> None:
-    report.write(put(tmp_path, *grid()))
+    report.write(put(tmp_path, *grid()), SURVEY)
     text = page(tmp_path, category)
     for entry in mechanisms.entries().values():
         if entry.category == category:
@@ -165,7 +168,7 @@ def test_latex_escapes_and_has_the_rules_of_booktabs() -> None:
 
 
 def test_the_latex_of_a_report_is_ascii_and_balanced(tmp_path: Path) -> None:
-    report.write(put(tmp_path, *grid()))
+    report.write(put(tmp_path, *grid()), SURVEY)
     for path in tmp_path.glob("*.tex"):
         text = path.read_text(encoding="utf-8")
         assert text.isascii(), {c for c in text if not c.isascii()}

@@ -64,7 +64,7 @@ def test_controls_come_first_and_arguments_override_parts():
         ("grid: {attn: [none, {reduction: 4}]}", "attn takes mechanisms, .*, not {'reduction': 4}"),
         ("grid: {attn: []}", "grid: attn has no value"),
         ("grid: {seed: []}", "grid: seed has no value"),
-        ("grid: {5: 1}", "5 is no setting"),
+        ("grid: {5: 1}", "5 is not a setting"),
         (
             "grid: {attn: all}\nexclude: [{attn: chanel}]",
             "in exclude of x.yaml 'chanel': did you mean channel",

@@ -124,11 +124,11 @@ def test_attention_stands_instead_of_the_control(attn: str, backbone: str):
     assert task.predict(model.eval(), images).shape == (4, 4, 11)
 
 
-def test_a_perceptron_and_kinds_that_do_not_exist():
-    model = whole.build(10, (1, 6, 5), kind="perceptron", width=7)
+def test_an_mlp_and_kinds_that_do_not_exist():
+    model = whole.build(10, (1, 6, 5), kind="mlp", width=7)
     assert sum(p.numel() for p in model.parameters()) == 31 * 7 + 8 * 7 + 8 * 10
-    with pytest.raises(UserError, match="did you mean perceptron"):
-        whole.build(10, (1, 6, 5), kind="perceptrom")
+    with pytest.raises(UserError, match="did you mean mlp"):
+        whole.build(10, (1, 6, 5), kind="mlpp")
 
 
 def test_metrics_by_hand():

@@ -196,7 +196,7 @@ def damage(folder: Path, how: str) -> None:
         ("short", r"line 5: 8\d numbers, not 91"),
         ("letters", "line 1: could not convert"),
         ("empty", "is empty"),
-        ("class", "'99' is no class"),
+        ("class", "'99' is not a class"),
         ("pair", "s03s04 holds no"),
     ],
 )

@@ -37,7 +37,7 @@ def count(model: nn.Module, image: tuple[int, ...], counter: str = "dispatch") -
 
 
 def parts_of(model: nn.Module) -> dict[str, str]:
-    """The modules whose share is told apart, by the part's name, without those that the network lacks."""
+    """The modules whose share is counted separately, by the part's name, where the network has them."""
     named = getattr(model, "told_apart", {})
     return {part: name for part, name in named.items() if getattr(model, name, None) is not None}
 
@@ -67,7 +67,7 @@ def one_image(model: nn.Module, image: tuple[int, ...]) -> Tensor:
 
 
 def _watched(model: nn.Module, images: Tensor) -> Watch:
-    twin = copied(model, images.device)
-    with watching(twin) as watch:
-        twin(images)
+    clone = copied(model, images.device)
+    with watching(clone) as watch:
+        clone(images)
     return watch

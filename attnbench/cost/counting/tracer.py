@@ -39,11 +39,11 @@ def traced(
         from fvcore.nn.flop_count import _DEFAULT_SUPPORTED_OPS
         from fvcore.nn.jit_analysis import JitModelAnalysis
 
-        twin = copied(model, torch.device("cpu"))
-        twin.register_forward_hook(seen.returned)
+        clone = copied(model, torch.device("cpu"))
+        clone.register_forward_hook(seen.returned)
         trusted = {kind: _DEFAULT_SUPPORTED_OPS[kind] for kind in OWN}
         images = torch.rand(1, *image, generator=torch.Generator().manual_seed(0)).to(like_weights(model))
-        analysis = JitModelAnalysis(twin, images)
+        analysis = JitModelAnalysis(clone, images)
         failed: set[str] = set()
         analysis.set_op_handle(
             **{kind: partial(_counted, kind, trusted.get(kind), failed) for kind in _kinds()}

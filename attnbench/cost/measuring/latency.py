@@ -25,7 +25,7 @@ STEADY = 0.02  # the coefficient of variation to reach
 BLOCKS = 5  # of consecutive rounds, whose medians must agree
 EXTENSIONS = 3  # times that the rounds are repeated at most to reach it
 SAMPLE_S = 0.005  # a sample repeats the step until it takes this long
-AGREEMENT = 0.03  # largest difference of the ratios by clock and by processor time
+AGREEMENT = 0.03  # largest difference of the ratios by clock and by CPU time
 
 
 class Sample(NamedTuple):

@@ -15,7 +15,7 @@ GPU_FIELDS = ("clocks.sm", "clocks.max.sm", "clocks.mem", "temperature.gpu", "po
 
 
 class Foreign:
-    """The share of the machine's processor time that other processes used, once the measurement is over."""
+    """The share of the machine's CPU time that other processes used, once the measurement is over."""
 
     share: float | None = None
 

@@ -46,10 +46,10 @@ def _on_gpu(model: nn.Module, on: Conditions) -> int:
 
 
 def _on_cpu(model: nn.Module, on: Conditions) -> int:
-    twin, images = prepared(model, on)
+    clone, images = prepared(model, on)
     with Storages() as storages:
-        storages.add([*twin.parameters(), *twin.buffers(), images])
-        run = step_of(twin, images, on)
+        storages.add([*clone.parameters(), *clone.buffers(), images])
+        run = step_of(clone, images, on)
         run()
         storages.peak = storages.live
         run()

@@ -57,12 +57,12 @@ _HALVES = {Precision.bf16: "bfloat16", Precision.fp16: "float16"}
 
 def prepared(model: nn.Module, on: Conditions) -> tuple[nn.Module, Tensor]:
     """A copy of the model and a batch of random images, as the conditions say."""
-    twin = copied(model, on.device, on.training)
+    clone = copied(model, on.device, on.training)
     shape = (on.batch, *on.image)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on.device, like_weights(model))
     if on.layout == torch.channels_last:
-        twin, images = twin.to(memory_format=on.layout), images.to(memory_format=on.layout)
-    return twin, images
+        clone, images = clone.to(memory_format=on.layout), images.to(memory_format=on.layout)
+    return clone, images
 
 
 def step(model: nn.Module, on: Conditions) -> Step:

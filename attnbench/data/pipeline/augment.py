@@ -31,7 +31,7 @@ class Pixels:
     ) -> Float[Tensor, "b c height width"]:
         """Augment (where drawn) and normalise a batch (b h w c) of 0 ... 255 on the device; channels_last.
 
-        `boxes`, in px of the images, are cut out first and brought to the network's size. Cutout comes
+        `boxes`, in px of the images, are cut out first and resized to the network's size. Cutout comes
         last: its square holds the mean, which is 0.
         """
         if boxes is not None:

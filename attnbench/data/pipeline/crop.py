@@ -62,7 +62,7 @@ def middle_boxes(sizes: Int[np.ndarray, "b 2"]) -> Float[np.ndarray, "b 4"]:
 def resample(
     images: Float[Tensor, "b h w c"], boxes: Float[Tensor, "b 4"], size: int
 ) -> Float[Tensor, "b size size c"]:
-    """The boxes of the images, brought to size x size by a bilinear filter with antialiasing.
+    """The boxes of the images, resized to size x size by a bilinear filter with antialiasing.
 
     The filter is separable, so that each image is multiplied by one matrix for its rows and one for
     its columns. At a box's edge it sees the image's pixels beyond, as if all of the image was resized.

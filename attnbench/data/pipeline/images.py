@@ -43,9 +43,7 @@ def listed(folder: Path, part: str, names: list[str]) -> Files:
     """The images of folder/part/CLASS, at any depth; `UserError` where the classes are not those named."""
     there = listing.folders(folder / part)
     if extra := sorted(set(there) - set(names)):
-        raise UserError(
-            f"{folder / part} holds classes that the training images lack: {', '.join(extra[:5])}"
-        )
+        raise UserError(f"{folder / part} holds classes without training images: {', '.join(extra[:5])}")
     if missing := [name for name in names if name not in there]:
         raise UserError(f"{folder / part}: no folder of class {', '.join(missing[:5])}")
     inside = {name: listing.tree(folder / part / name, ENDINGS) for name in names}

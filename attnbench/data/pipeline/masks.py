@@ -118,7 +118,9 @@ class Pairs:
         wrong = (labels == UNKNOWN) | (values > 255)
         if wrong.any():
             known = ", ".join(_ranges(np.flatnonzero(self.table != UNKNOWN)))
-            raise UserError(f"{name}: value {values[wrong][0]} is no class; masks of this set hold {known}")
+            raise UserError(
+                f"{name}: value {values[wrong][0]} is not a class; masks of this set hold {known}"
+            )
         return labels
 
 

@@ -122,7 +122,7 @@ def _rows(videos: list[str], where: dict[str, int], folder: Path) -> list[int]:
 
 
 def _hold_out(videos: Videos, data: Data, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and to validate on; recordings, told by their names, stay whole."""
+    """Rows to train on and to validate on; recordings, recognized by their names, stay whole."""
     groups = [_group(place) for place in videos.places]
     order = generator(data.split_seed).permutation(sorted(set(groups)))
     rank = {group: place for place, group in enumerate(order)}

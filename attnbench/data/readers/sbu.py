@@ -43,7 +43,7 @@ TEST_SEED = 0
 def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     """Fold `options.fold` (0 to 4) to test; of the others' sequences 10 % (`options.val_share`) to validate.
 
-    Sequences are brought to `data.frames` frames (linear interpolation over time), coordinates to the set's
+    Sequences are resampled to `data.frames` frames (linear interpolation over time), coordinates to the set's
     common unit for all three axes, in thousands, from the middle between both torsos in the first frame.
     Raises `UserError` where the set is missing or damaged.
     """
@@ -105,7 +105,7 @@ def _inside(folder: Path) -> list[Path]:
 def _label(file: Path) -> int:
     name = file.parents[1].name
     if not name.isdigit() or not 1 <= int(name) <= len(CLASSES):
-        raise UserError(f"{file}: '{name}' is no class of SBU (01 to 08)")
+        raise UserError(f"{file}: '{name}' is not a class of SBU (01 to 08)")
     return int(name) - 1
 
 

@@ -2,7 +2,7 @@
 
 Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011. Folders train/ and
 test/ hold 1.png ... and digitStruct.mat, which is a file of HDF5. Goodfellow et al. 2014, section 5.1: the
-box grown by 30 %, brought to one size.
+box grown by 30 %, resized to one size.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ def build(data: Data, device: torch.device, workers: int = 0) -> Dataset:
     require(data, classes=len(NAMES), channels=3)
     share = options(data, val_share=0.1)["val_share"]
     if data.width not in (None, data.size):
-        raise UserError(f"data.width={data.width}: house numbers are brought to squares; leave it out")
+        raise UserError(f"data.width={data.width}: house numbers are resized to squares; leave it out")
     folder, length = root(data), data.length or 1
     training, testing = (_read(folder, part, length) for part in ("train", "test"))
     examine = Examination(data.name)

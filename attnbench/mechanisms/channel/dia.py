@@ -14,7 +14,7 @@ from attnbench.mechanisms.layers.recompute import backward_pass
 class DIA(Mechanism):
     """g = h', where (h', c') = LSTM(GAP(x), h, c): the gate of one block is the state for the next.
 
-    The LSTM differs from the usual one in that each of its two maps is a perceptron with c // reduction
+    The LSTM differs from the usual one in that each of its two maps is an MLP with c // reduction
     hidden units, and in that h' = o sigmoid(c') instead of o tanh(c'), so that the gate is in (0, 1).
     One module stands at all places of a stage; grafted, it starts each forward pass with h = c = 0 at
     the first of them (`start_pass`), while a module called on its own keeps no state at all. Gradient
@@ -40,8 +40,8 @@ class DIA(Mechanism):
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
         self.channels = channels
-        self.see = perceptron(channels, reduction)
-        self.recall = perceptron(channels, reduction)
+        self.see = mlp(channels, reduction)
+        self.recall = mlp(channels, reduction)
         self.grafted = False
         self.state: tuple[Tensor, Tensor] | None = None
         self.made_in = -1  # the backward pass within which the state was made, if any
@@ -77,7 +77,7 @@ class DIA(Mechanism):
         return self.f(state[0][:, :, None, None], x)
 
 
-def perceptron(channels: int, reduction: int) -> nn.Sequential:
+def mlp(channels: int, reduction: int) -> nn.Sequential:
     """(b, c) to the LSTM's four gates (b, 4c)."""
     hidden = max(channels // reduction, 1)
     return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 4 * channels))

@@ -22,7 +22,7 @@ class Enc(Mechanism):
 
     `classes` > 0 adds the SE-loss: a linear layer on e tells which classes the image contains, its
     cross-entropy counts `weight`. 0, the default, is the number of classes where it stands in the head of
-    a segmentation network; elsewhere EncNet lacks its second idea then: give the number.
+    a segmentation network; elsewhere EncNet has no SE-loss unless the number is given.
     `variant="official"` takes the mean of the encoders, as the released code does, "paper" their sum. The
     final ReLU stays, also before the addition of a shortcut. Source: zhanghang1989/PyTorch-Encoding.
     """

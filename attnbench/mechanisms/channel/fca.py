@@ -1,4 +1,4 @@
-"""FcaNet: weigh each channel by a perceptron of one coefficient of each channel's cosine transform."""
+"""FcaNet: weigh each channel by an MLP of one coefficient of each channel's cosine transform."""
 
 import math
 from typing import Any, Literal, Self

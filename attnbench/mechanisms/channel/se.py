@@ -1,4 +1,4 @@
-"""Squeeze-and-Excitation: weigh each channel by a small perceptron of all channels' means."""
+"""Squeeze-and-Excitation: weigh each channel by a small MLP of all channels' means."""
 
 import torch
 from jaxtyping import Float

@@ -40,7 +40,7 @@ class CBAM(Mechanism):
             nn.init.zeros_(self.norm.weight)
 
     def channel(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 1 1"]:
-        """The gate of the channels; both poolings go through the perceptron as one batch."""
+        """The gate of the channels; both poolings go through the MLP as one batch."""
         rows = x.flatten(2)
         pooled = torch.stack((rows.mean(2), rows.max(2).values))
         z = self.expand(self.reduce(pooled).relu()).sum(0)

@@ -21,7 +21,7 @@ class SCACNN(Mechanism):
 
     A channel's score is u tanh(w v + W h + b) with v its mean, w shared by all channels; a position's is u'
     tanh(W' (c β x) + W'' h + b'). h (b, state) is a decoder's hidden state: instead of a decoder (task
-    sequence) the module has one of its own, an LSTM that reads the mean of y, brought to length 1, before
+    sequence) the module has one of its own, an LSTM that reads the mean of y, normalized to length 1, before
     each label, as wide as the control's where `state` is None. Elsewhere h is the second argument of
     `forward`, or a first guess from the mean features, tanh(V GAP(x) + d), or nothing where `state=0`: the
     layers on h are then left out. The released code has 512 hidden units and a state of 1000; None takes c //

@@ -41,7 +41,7 @@ class ClipHead(Mechanism):
 
 
 def classes_of(place: Place) -> int:
-    """How many classes the head that stood there told apart; raises `Impossible` where none stood."""
+    """The number of classes of the head that is replaced; raises `Impossible` where there is none."""
     if not isinstance(place.replaces, Control):
         raise Impossible("it brings a classifier of its own: it stands instead of a task's head only")
     return place.replaces.classes

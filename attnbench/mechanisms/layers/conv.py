@@ -45,7 +45,7 @@ def like(
     strided: bool = True,
     inputs: int | None = None,
 ) -> nn.Conv2d:
-    """A fresh convolution (He et al.'s weights) of the same geometry or, as told, of another.
+    """A fresh convolution (He et al.'s weights) of the same geometry or of the one that is given.
 
     `spread` is a factor on its dilation; where not `strided`, it keeps the map's size.
     """

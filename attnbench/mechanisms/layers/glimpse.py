@@ -52,7 +52,7 @@ class Retina(nn.Module):
         return at.where((at >= 0) & (at < end), end)
 
     def averaged(self, largest: Float[Tensor, "n c l l"], side: int) -> Float[Tensor, "n c s s"]:
-        """The crop of `side` px around the same centre, brought to the smallest's size."""
+        """The crop of `side` px around the same centre, resized to the smallest's size."""
         first = max(self.sides) // 2 - side // 2
         crop = largest[..., first : first + side, first : first + side]
         return crop if side == self.size else F.avg_pool2d(crop, side // self.size)

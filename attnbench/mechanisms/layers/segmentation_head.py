@@ -45,7 +45,7 @@ def classifier(channels: int, classes: int, dropout: float = 0.1) -> nn.Sequenti
 
 
 def inside(place: Place, channels: int = 0) -> Place:
-    """The place within the head at which the mechanism stands, `place.width` channels wide unless told."""
+    """The place within the head at which the mechanism stands, `place.width` channels wide by default."""
     return replace(place, channels=channels or place.width, replaces=None)
 
 

@@ -36,7 +36,7 @@ class Tap(ForgetsLastPass):
 def widths(place: Place, count: int) -> list[int]:
     """Channels of the last `count` stages of a network, the last being what its classifier has the mean of.
 
-    Raises `Impossible` where the place is no classifier's, or the network does not tell of its stages.
+    Raises `Impossible` where the place is not a classifier's, or the network has no `feature_info`.
     """
     found = [info["num_chs"] for info in getattr(place.model, "feature_info", [])][-count:]
     if not isinstance(place.replaces, nn.Linear) or len(found) < count or found[-1] != place.channels:

@@ -19,7 +19,7 @@ MANY = 512  # positions, from which on P is not worth writing down
 class DNL(Mechanism):
     """x + gamma P v + u v: P = softmax(q' · k' / (sqrt(d) T)) over positions, u = softmax(w · x), v = W x.
 
-    q', k' lack their mean over the map, c // reduction wide; T is `temperature` (the authors' 0.05 for
+    q', k' without their mean over the map, c // reduction wide; T is `temperature` (the authors' 0.05 for
     Cityscapes and detection, 0.1 elsewhere); u is the same for all positions. gamma starts at zero: only
     the unary term stands at the start. g has P's rows, and u as the last. forward centres q alone, as the
     mean of k adds the same to all scores of a query, and on large maps never makes P.

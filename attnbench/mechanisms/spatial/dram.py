@@ -91,7 +91,7 @@ class DRAM(Mechanism):
         return module
 
     def forward(self, x: Float[Tensor, "b c h w"], targets: Tensor | None = None) -> Float[Tensor, "b *s k"]:
-        """`targets` are not read: what was named is not told to the next step."""
+        """`targets` are not read: the next step does not depend on the true labels."""
         episode = self.look(x)
         self.episode = episode if self.training else None
         return episode.logits[:, 0] if self.steps is None else episode.logits

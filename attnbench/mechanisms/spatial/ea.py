@@ -22,7 +22,7 @@ class EA(Mechanism):
     non-linear stands between, so that no position sees a (c, c) product.
     `heads` > 0 is the journal version's form for transformers (there 8): x + W2 (heads of Mv a), where
     W1 makes four times the channels in four times the heads, and all heads share two memories with
-    biases; the norm before it and the perceptron behind it are the transformer's.
+    biases; the norm before it and the MLP behind it are the transformer's.
     Source: MenghaoGuo/EANet.
     """
 

@@ -18,7 +18,7 @@ class GE(Mechanism):
     """g = sigmoid(nearest-neighbour upsampling of what the gather operator makes of x).
 
     `variant`: `minus` gathers by averages without parameters, `theta` by depth-wise convolutions with BN,
-    `plus` adds a perceptron after them (ReLU, c to c // reduction, ReLU, back to c). `extent` 0 gathers
+    `plus` adds an MLP after them (ReLU, c to c // reduction, ReLU, back to c). `extent` 0 gathers
     from the whole map; 2, 4, 8 from windows of 2 extent - 1 positions every `extent` (averages leave out
     what lies beyond the border) or by one, two, three 3x3 convolutions of stride 2. The convolution over
     the whole map is as large as the map it was built for, and takes no other; its training needs two
@@ -103,7 +103,7 @@ def gathering(channels: int, extent: int, size: tuple[int, ...]) -> nn.Sequentia
 
 
 def exciting(channels: int, hidden: int) -> nn.Sequential:
-    """The perceptron of the `plus` variant, whose weights start small."""
+    """The MLP of the `plus` variant, whose weights start small."""
     layers = nn.Sequential(
         nn.ReLU(), nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1)
     )

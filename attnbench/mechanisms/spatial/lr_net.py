@@ -28,7 +28,7 @@ class LRNet(Replacement):
     """y_p = W_o sum_D softmax_D(relation(q_p, k_{p+D}) + geometry(D)) x_{p+D}, D over a k x k window.
 
     Every `share` channels have one query and one key number and one map of weights. The geometry prior
-    is a perceptron of the offset (2, groups / 2 and groups units), equal at all positions. A key
+    is an MLP of the offset (2, groups / 2 and groups units), equal at all positions. A key
     beyond the border has likeness -100, and its x counts as zero. `relation` is one of the six of the
     authors' operator; `key` has no query. With a stride, only every second position asks. g is the
     weights (b, groups, k^2, h, w). Source: microsoft/Swin-Transformer, branch LR-Net, which has the

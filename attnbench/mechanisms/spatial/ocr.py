@@ -113,7 +113,7 @@ class OCR(Mechanism):
         return self.dropout(self.fuse(torch.cat([context, x], 1)))
 
     def loss(self, targets: Tensor) -> Tensor | None:
-        """Cross-entropy of the last training pass' coarse prediction; labels it lacks are ignored."""
+        """Cross-entropy of the last training pass' coarse prediction; unknown labels are ignored."""
         if self.logits is None:
             return None
         return self.weight * coarse_loss(self.logits, targets)

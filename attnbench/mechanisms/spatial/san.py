@@ -1,4 +1,4 @@
-"""SAN: instead of a convolution, weigh a window's positions by a perceptron of their features."""
+"""SAN: instead of a convolution, weigh a window's positions by an MLP of their features."""
 
 from typing import Literal
 
@@ -20,9 +20,9 @@ KINDS = ("pairwise", "patchwise")
 class SAN(Replacement):
     """y = W relu(BN(sum_D a_{p,D} b_{p+D})), D over a k x k window, b = 1x1(x), c // 4 wide.
 
-    `pairwise`: a = softmax_D(perceptron([phi_p - psi_{p+D}, l_p - l_{p+D}])), where l is a 1x1 convolution
-    of the position, -1 to 1 along each axis; `patchwise`: all k^2 weights at once from the perceptron of
-    phi_p and all psi of the window, without a softmax. The perceptron is BN, ReLU, 1x1, BN, ReLU, 1x1.
+    `pairwise`: a = softmax_D(MLP([phi_p - psi_{p+D}, l_p - l_{p+D}])), where l is a 1x1 convolution
+    of the position, -1 to 1 along each axis; `patchwise`: all k^2 weights at once from the MLP of
+    phi_p and all psi of the window, without a softmax. The MLP is BN, ReLU, 1x1, BN, ReLU, 1x1.
     phi and psi are c // 16 wide; `share` channels have a weight in common: those whose numbers are equal
     modulo c // 4 // share. Beyond the border the map is reflected, so it must be larger than k // 2 both
     ways. The authors' network has BN, ReLU and the 1x1 convolution W behind each layer, so
@@ -35,7 +35,7 @@ class SAN(Replacement):
         venue="CVPR 2020",
         url="https://arxiv.org/abs/2004.13621",
         tasks=("Cls",),
-        g="perceptron of the differences to the window's positions -> softmax",
+        g="MLP of the differences to the window's positions -> softmax",
         range=(0.0, 1.0),
         soft=True,
         goals=("replace convolution by local self-attention", "weigh positions and channels apart"),
@@ -71,10 +71,10 @@ class SAN(Replacement):
         self.psi = nn.Conv2d(channels, related, 1)
         self.value = nn.Conv2d(channels, width, 1)
         if kind == "pairwise":
-            self.weigh = perceptron(related + 2, related, self.groups)
+            self.weigh = mlp(related + 2, related, self.groups)
             self.position: nn.Conv2d | None = nn.Conv2d(2, 2, 1)
         else:
-            self.weigh = perceptron(related * (kernel**2 + 1), self.groups, self.groups * kernel**2)
+            self.weigh = mlp(related * (kernel**2 + 1), self.groups, self.groups * kernel**2)
             self.position = None
         self.norm = nn.BatchNorm2d(width)
         self.expand = nn.Conv2d(width, conv.out_channels, 1)
@@ -124,7 +124,7 @@ class SAN(Replacement):
         return self.expand(self.norm(matched(y, self.norm)).relu())
 
 
-def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """BN, ReLU, 1x1 convolution without bias, BN, ReLU, 1x1 convolution."""
     return nn.Sequential(
         *(nn.BatchNorm2d(inputs), nn.ReLU(), Mix(inputs, hidden, 1, bias=False)),

@@ -43,7 +43,7 @@ class ViT(Mechanism):
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
-        self.mlp = perceptron(channels, mlp * channels, tanh) if mlp else None
+        self.mlp = feed_forward(channels, mlp * channels, tanh) if mlp else None
         for matrix in (*self.qkv.weight.chunk(3), self.project.weight):
             nn.init.xavier_uniform_(matrix)
         for layer in (self.qkv, self.project):
@@ -64,7 +64,7 @@ class ViT(Mechanism):
         return self.joined(g.to(v.dtype) @ v, x)
 
     def joined(self, heads: Float[Tensor, "b heads n d"], x: Float[Tensor, "b c h w"]) -> Tensor:
-        """The heads' outcome, projected and added; then the perceptron's, if there is one."""
+        """The heads' outcome, projected and added; then the MLP's, if there is one."""
         y = x.flatten(2).transpose(1, 2) + self.project(heads.transpose(1, 2).flatten(2))
         y = y if self.mlp is None else y + self.mlp(y)
         return y.transpose(1, 2).reshape(x.shape).to(x.dtype)
@@ -79,7 +79,7 @@ def likeness(q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads n d"]) -
     return (q @ (k * q.shape[3] ** -0.5).transpose(2, 3)).softmax(3)
 
 
-def perceptron(channels: int, hidden: int, tanh: bool) -> nn.Sequential:
+def feed_forward(channels: int, hidden: int, tanh: bool) -> nn.Sequential:
     """LN, linear layer, GELU, linear layer."""
     gelu = nn.GELU("tanh" if tanh else "none")
     first, second = nn.Linear(channels, hidden), nn.Linear(hidden, channels)

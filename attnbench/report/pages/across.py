@@ -27,7 +27,7 @@ class Board:
     names: list[str]
     gains: np.ndarray  # (tables, rows), points to the control
     rows_left_out: list[str]  # that too few tables have
-    tables_left_out: list[Table]  # that lack one of the rows
+    tables_left_out: list[Table]  # without one of the rows
 
     @property
     def factors(self) -> list[str]:
@@ -147,7 +147,7 @@ def stability(board: Board) -> list[str]:
     """How the ranking changes when one backbone is left out."""
     backbones = sorted({t.backbone for t in board.tables})
     if len(backbones) < SEVERAL:
-        return [f"All tables are of {backbones[0]}, so that nothing can be said of other backbones."]
+        return [f"All tables are of {backbones[0]}, so they do not show anything about other backbones."]
     ranks, notes = ranking.ranked(board.blocks("backbone")), []
     first = board.names[int(ranks.mean(0).argmin())]
     for i, backbone in enumerate(backbones):

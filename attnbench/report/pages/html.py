@@ -97,8 +97,8 @@ def _survey(category: str, title: str, found: list[Table]) -> str:
     parts = survey.parts(category, found)
     rows = next(iter(parts.values()))[0]
     columns = {c.keys: c for _, some in parts.values() for c in some}
-    told = [f"<p>{escape(survey.legend(category))}</p>", _table(rows, list(columns.values()), category)]
-    return _section(f"survey-{category}", f"Survey: {title}", told)
+    written = [f"<p>{escape(survey.legend(category))}</p>", _table(rows, list(columns.values()), category)]
+    return _section(f"survey-{category}", f"Survey: {title}", written)
 
 
 def _section(stem: str, title: str, parts: Sequence[str]) -> str:
@@ -117,9 +117,9 @@ def _table(rows: Sequence[Remembering], columns: Sequence[Column], category: str
         first, *others = [
             f'{kind} data-v="{_value(c, row)}">{escape(text)}' for c, kind, text in zip(columns, kinds, texts)
         ]
-        told = "".join(f"<td{cell}</td>" for cell in others)
+        written = "".join(f"<td{cell}</td>" for cell in others)
         own = escape(_category(row) or category)
-        lines.append(f'<tr data-category="{own}"><th scope="row"{first}</th>{told}</tr>\n')
+        lines.append(f'<tr data-category="{own}"><th scope="row"{first}</th>{written}</tr>\n')
     body = f"<tbody>{''.join(lines)}</tbody>"
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead>{body}</table></div>'
 

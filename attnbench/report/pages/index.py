@@ -60,7 +60,7 @@ def page(
 def _others(made: frozenset[str], kept: frozenset[str]) -> list[str]:
     """The pages beside the leaderboards."""
     surveys = ", ".join(f"[{name.lower()}](survey-{c}.md)" for c, name in survey.NAMES.items())
-    told = {
+    written = {
         "index.html": "[index.html](index.html): all tables on one page, to sort and filter",
         "survey-channel.md": f"The survey's tables, with what we measured and what is published: {surveys}",
         "across.md": "[across.md](across.md): rankings over several tables",
@@ -68,17 +68,17 @@ def _others(made: frozenset[str], kept: frozenset[str]) -> list[str]:
         "papers.csv": "[papers.csv](papers.csv): what papers say beside what we measured",
         "published.md": "[published.md](published.md): published costs, counted by each source's convention",
     }
-    others = sorted(name for name in kept - told.keys())
+    others = sorted(name for name in kept - written.keys())
     also = [f"Made by other commands: {', '.join(f'[{name}]({name})' for name in others)}"] if others else []
-    return [text for name, text in told.items() if name in made | kept] + also
+    return [text for name, text in written.items() if name in made | kept] + also
 
 
 def _leaderboards(named: dict[str, Table]) -> str:
     lines = []
     for stem, table in named.items():
-        twins = [t for t in named.values() if t is not table and t.about == table.about]
+        alike = [t for t in named.values() if t is not table and t.about == table.about]
         recipe = f"recipe {table.recipe}" if table.recipe in table.about else ""
-        under = ", ".join(filter(None, (recipe, differing(table, twins), device(table.records))))
+        under = ", ".join(filter(None, (recipe, differing(table, alike), device(table.records))))
         seeds = {r["cell"]["seed"] for r in table.records}
         links = f"[table]({stem}.md), [CSV]({stem}.csv), [LaTeX]({stem}.tex)"
         lines.append([plain(question(table)), plain(under), str(len(table.rows)), str(len(seeds)), links])

@@ -35,32 +35,32 @@ def parts(table: Table) -> Parts:
 
 def markdown(table: Table, pictures: Mapping[str, str]) -> str:
     """One leaderboard: a Markdown table a section, pictures (file -> what it shows), notes and conditions."""
-    told = [MARK, f"# {plain(table.title)}"]
+    written = [MARK, f"# {plain(table.title)}"]
     for heading, (rows, columns) in parts(table).items():
-        told += [f"## {heading}", grid(rows, columns)]
+        written += [f"## {heading}", grid(rows, columns)]
         if marks := latency.legend([c.cell(row) for c in columns if c in TIMED for row in rows]):
-            told.append(plain("; ".join(marks) + "."))
+            written.append(plain("; ".join(marks) + "."))
         if heading == PAPERS:
-            told.append(beside.UNITS)
+            written.append(beside.UNITS)
     for file, shows in pictures.items():
         stem = file.removesuffix(".svg")
-        told.append(f"![{plain(shows)}]({file})\n\n[PNG]({stem}.png), [PDF]({stem}.pdf)")
-    if said := notes.of_table(table):
-        told += ["## Notes", bullets(plain(note) for note in said)]
-    told += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]
-    return "\n\n".join(told) + "\n"
+        written.append(f"![{plain(shows)}]({file})\n\n[PNG]({stem}.png), [PDF]({stem}.pdf)")
+    if stated := notes.of_table(table):
+        written += ["## Notes", bullets(plain(note) for note in stated)]
+    written += ["## Conditions", bullets(f"{name}: {plain(text)}" for name, text in conditions(table))]
+    return "\n\n".join(written) + "\n"
 
 
 def survey_page(category: str, title: str, found: Parts) -> str:
     """One category's page: the survey's table, what we measured, what is published, differences."""
-    told = [MARK, f"# {title}"]
+    written = [MARK, f"# {title}"]
     for heading, (rows, columns) in found.items():
-        told += [f"## {heading}", grid(rows, columns)]
+        written += [f"## {heading}", grid(rows, columns)]
         if heading == next(iter(found)):
-            told.append(plain(survey.legend(category)))
-    if said := survey.differences(category):
-        told += ["## Where our cards differ from the survey's table", bullets(map(plain, said))]
-    return "\n\n".join(told) + "\n"
+            written.append(plain(survey.legend(category)))
+    if stated := survey.differences(category):
+        written += ["## Where our cards differ from the survey's table", bullets(map(plain, stated))]
+    return "\n\n".join(written) + "\n"
 
 
 def tidy(found: Parts) -> str:
@@ -71,7 +71,7 @@ def tidy(found: Parts) -> str:
 
 
 def written(lines: Sequence[Mapping[str, Any]], first: Sequence[str] = (), last: Sequence[str] = ()) -> str:
-    """CSV of lines by the names of their fields, a field that a line lacks left empty."""
+    """CSV of lines by the names of their fields, a missing field left empty."""
     between = (key for line in lines for key in line if key not in last)
     text = io.StringIO()
     keys = list(dict.fromkeys([*first, *between, *last]))
@@ -113,8 +113,8 @@ def comma_separated(found: Iterable[Table]) -> str:
     for table in found:
         columns = of_csv(table)
         for row in table.rows:
-            told = {c.keys: c.of(row) for c in columns}
-            values = {key: value for keys, got in told.items() for key, value in zip(keys, got)}
+            measured = {c.keys: c.of(row) for c in columns}
+            values = {key: value for keys, got in measured.items() for key, value in zip(keys, got)}
             lines.append({**shared(table), **values})
     return written(lines, SAME, ("table",))
 

@@ -225,9 +225,9 @@ def parts(category: str, found: Sequence[Table]) -> dict[str, tuple[Sequence[Rem
 
 def legend(category: str) -> str:
     """The goals behind the numerals, those that only our cards name in a sentence of their own."""
-    told = cards.legend(category)
-    of_survey = "; ".join(f"({numeral}) {goal}" for numeral, goal, known in told if known)
-    own = "; ".join(f"({numeral}) {goal}" for numeral, goal, known in told if not known)
+    written = cards.legend(category)
+    of_survey = "; ".join(f"({numeral}) {goal}" for numeral, goal, known in written if known)
+    own = "; ".join(f"({numeral}) {goal}" for numeral, goal, known in written if not known)
     texts = [f"Goals: {of_survey}." if of_survey else "The survey defines no goals here."]
     if own:
         texts.append(f"Named by our cards alone: {own}.")

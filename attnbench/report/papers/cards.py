@@ -1,6 +1,6 @@
 """The survey's own columns, filled in from our cards, and where they differ from the survey's cells.
 
-`survey.csv` has the cells of the tables of Guo et al. 2022, empty where a table lacks the column;
+`survey.csv` has the cells of the tables of Guo et al. 2022, empty where a table does not have the column;
 `survey_exceptions.csv` has a reason for each cell in which our card says something else.
 """
 
@@ -36,7 +36,7 @@ LEGEND: Mapping[str, tuple[str, ...]] = {  # the survey's goals, by its numerals
         "capture local temporal context",
     ),
     "branch": (
-        "of a row that our copy of the survey lacks",
+        "of a row that is missing in our copy of the survey",
         "dynamically fuse different branches",
         "adaptively select a suitable receptive field",
         "dynamically fuse different convolution kernels",
@@ -84,8 +84,8 @@ class Entry:
         """The columns in which the card says something else than the survey's table."""
         if not self.card:
             return []
-        told = [c for c in COLUMNS if self.survey.get(c)]
-        return [c for c in told if plain(self.survey[c]) != plain(self.card[c])]
+        written = [c for c in COLUMNS if self.survey.get(c)]
+        return [c for c in written if plain(self.survey[c]) != plain(self.card[c])]
 
 
 def entries(category: str) -> list[Entry]:

@@ -20,7 +20,7 @@ from attnbench.report.tables.table import Table
 
 Compose = Callable[..., Config]  # words -> the configuration, not checked
 
-RESULTS = Path("results")  # where records lie if nothing is said
+RESULTS = Path("results")  # where records lie by default
 FOLDS = ".".join(FOLD[1:])  # as the command line has it
 OTHERWISE = (
     "They would make a table of their own: the code or conf/ has changed since this one's cells were run"

@@ -51,8 +51,8 @@ def compare(words: Sequence[str], compose: Compose) -> Iterator[str]:
 
 def _nothing(asked: selection.Selection, store: Store, compose: Compose) -> Iterator[str]:
     """What to run where no table is what was asked for."""
-    told = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
-    yield f"No record answers {told or 'this'}. There are: {'; '.join(store.titles)}."
+    written = ", ".join(f"{key}={','.join(values)}" for key, values in asked.asked.items())
+    yield f"No record answers {written or 'this'}. There are: {'; '.join(store.titles)}."
     yield "\n".join(missing.unknown_table(asked, asked.asked.get("attn", []), store, compose))
 
 
@@ -70,8 +70,8 @@ def _comparison(table: Table, asked: selection.Selection, store: Store, compose:
         if table.metric and len(rows) > 1:
             yield _against_each_other(rows, table.metric.key)
     key = table.metric.key if table.metric else None
-    told = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
-    yield "\n".join([*told, *(f"{name}: {text}" for name, text in conditions(table))])
+    written = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
+    yield "\n".join([*written, *(f"{name}: {text}" for name, text in conditions(table))])
     yield "\n".join(_missing(table, rows, asked, store, compose))
 
 
@@ -94,10 +94,10 @@ def _by_seed(shown: list[Row], metric: str, digits: int) -> str:
     for seed in sorted({seed for found in scores for seed in found}):
         line = [str(seed)]
         for row, found in zip(shown, scores):
-            value, twin = found.get(seed), control.get(seed)
+            value, baseline = found.get(seed), control.get(seed)
             text = "—" if value is None else f"{value:.{digits}f}"
-            paired = row.attn != CONTROL and value is not None and twin is not None
-            line.append(f"{text} ({value - twin:+.{digits}f})" if paired else text)  # type: ignore[operator]
+            paired = row.attn != CONTROL and value is not None and baseline is not None
+            line.append(f"{text} ({value - baseline:+.{digits}f})" if paired else text)  # type: ignore[operator]
         lines.append(line)
     return tabulate(lines, ["seed", *(row.name for row in shown)], "simple", disable_numparse=True)
 
@@ -124,7 +124,7 @@ def _against_each_other(rows: list[Row], metric: str) -> str:
 def _missing(
     table: Table, rows: list[Row], asked: selection.Selection, store: Store, compose: Compose
 ) -> list[str]:
-    """What the comparison lacks to be judged."""
+    """What is missing for a verdict."""
     if table.metric is None:
         return []
     there = {name for row in rows for name in (row.attn, row.mechanism)}

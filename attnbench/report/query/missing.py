@@ -22,7 +22,7 @@ PLACES = (("config", "backbone", "sites"), ("config", "task", "sites"))  # in a 
 
 
 def seeds_of(row: Row | None) -> tuple[int, ...]:
-    """The seeds that a row lacks to be judged."""
+    """The seeds that are missing for a verdict on a row."""
     done = {r["cell"]["seed"] for r in row.done} if row else set()
     return tuple(seed for seed in SEEDS if seed not in done) if len(done) < RANKED_FROM else ()
 
@@ -44,7 +44,7 @@ def not_run(table: Table) -> list[str]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A row that lacks cells: a mechanism with its options, where it stands, and the seeds."""
+    """A row with missing cells: a mechanism with its options, where it stands, and the seeds."""
 
     mechanism: str
     seeds: tuple[int, ...]
@@ -58,7 +58,7 @@ class Wanted:
 
 
 def plan(command: Command, wanted: Sequence[Wanted], pace: Pace) -> list[str]:
-    """What to run, how long it takes, and the commands; empty where nothing lacks."""
+    """What to run, how long it takes, and the commands; empty where nothing is missing."""
     reasons = [(each, command.impossible(each.mechanism, each.site)) for each in wanted]
     refused = [f"{each.mechanism} cannot be run: {reason}" for each, reason in reasons if reason]
     possible = [each for each, reason in reasons if not reason and each.seeds]
@@ -85,7 +85,7 @@ UNKNOWN = "duration unknown (no comparable cell has run)"
 
 
 def _lines(command: Command, wanted: Sequence[Wanted]) -> list[str]:
-    """One command for all mechanisms that lack the same seeds at one site, one for each that has options."""
+    """One command for all mechanisms without the same seeds at one site, one for each that has options."""
     groups: dict[Hashable, list[Wanted]] = {}
     for each in wanted:
         alone = each.mechanism if each.options else ""
@@ -97,7 +97,7 @@ def _lines(command: Command, wanted: Sequence[Wanted]) -> list[str]:
 
 
 def _join_control(groups: list[list[Wanted]]) -> None:
-    """Put the control, the same at every site, among mechanisms that lack its seeds, if there are any."""
+    """Put the control, the same at every site, among mechanisms without its seeds, if there are any."""
     control = groups[0][0]
     for group in groups[1:]:
         if group[0].seeds == control.seeds and not group[0].options:
@@ -107,7 +107,7 @@ def _join_control(groups: list[list[Wanted]]) -> None:
 
 
 def of_table(table: Table, chosen: Callable[[Row], bool]) -> list[Wanted]:
-    """What the chosen rows and their control lack to be judged, the control first."""
+    """What is missing for verdicts on the chosen rows and their control, the control first."""
     rows = [row for row in table.rows if row.attn != CONTROL and row.mechanism in mechanisms.entries()]
     made = [of_row(row, seeds_of(row)) for row in rows if chosen(row)]
     return [each for each in (Wanted(CONTROL, seeds_of(table.control)), *made) if each.seeds]

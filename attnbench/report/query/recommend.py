@@ -112,7 +112,7 @@ def _conclusion(table: Table, kept: list[Row], judged: dict[str, str], others: l
 
 
 def _taken(table: Table, row: Row, kept: list[Row], cost: str) -> str:
-    """The advice, its interval, what cannot be told from it, and how sure its cost is."""
+    """The advice, its interval, what cannot be distinguished from it, and how sure its cost is."""
     effect = row.effect
     gain = delta(effect.mean, effect.low, effect.high) if effect and effect.mean is not None else ""
     known = "" if cost == "within" else f" Its cost is {cost}."

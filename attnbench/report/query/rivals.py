@@ -1,4 +1,4 @@
-"""Which rows cannot be told from another one by the seeds that both have."""
+"""Which rows cannot be distinguished from another one by the seeds that both have."""
 
 from collections.abc import Sequence
 

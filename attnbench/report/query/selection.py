@@ -28,9 +28,9 @@ class Selection:
     def row(self, row: Row) -> bool:
         """Whether a row is meant: `attn=se` means SE with any options, `attn=se(reduction=8)` that one."""
         attns = self.asked.get("attn")
-        told = {"site": row.site, "category": row.category}
+        written = {"site": row.site, "category": row.category}
         named = attns is None or row.attn in attns or row.mechanism in attns
-        return named and all(told[key] in self.asked.get(key, [told[key]]) for key in told)
+        return named and all(written[key] in self.asked.get(key, [written[key]]) for key in written)
 
 
 def parse(words: Sequence[str], takes: Sequence[str] = ()) -> Selection:

@@ -19,12 +19,12 @@ def summary(found: Iterable[Record]) -> str:
     for table in tables(found):
         metric = table.metric
         trained = [SEEDS, score(metric), compared(metric)] if metric else []
-        told = [NAME, STATUS, *trained, DELTA_PARAMS, MACS, LATENCY]
+        written = [NAME, STATUS, *trained, DELTA_PARAMS, MACS, LATENCY]
         failed = [row for row in table.rows if len(row.done) < len(row.records)]
-        said = [
+        stated = [
             f"{row.name}: {note}"
             for row in failed
             for note in notes.of_row(row, metric.key if metric else None)
         ]
-        parts += [f"{table.title}\n{leaderboard.terminal(table.rows, told)}", *said]
+        parts += [f"{table.title}\n{leaderboard.terminal(table.rows, written)}", *stated]
     return "\n\n".join(parts)

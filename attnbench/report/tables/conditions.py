@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "test")
 def conditions(table: Table) -> list[tuple[str, str]]:
     """What is constant in a table, or the list of what is not, as (heading, text)."""
     records = table.records
-    said = [
+    stated = [
         ("Task", _task(records)),
         ("Data", _data(records)),
         ("Floor", _floor(records)),
@@ -39,7 +39,7 @@ def conditions(table: Table) -> list[tuple[str, str]]:
         ("Run", _dates(records)),
         ("Fingerprint", table.fingerprint),
     ]
-    return [(heading, text) for heading, text in said if text]
+    return [(heading, text) for heading, text in stated if text]
 
 
 def differing(table: Table, others: list[Table]) -> str:

@@ -20,7 +20,7 @@ def averaged(found: Iterable[Record]) -> list[Record]:
     """The records, with one in the place of those of all folds of a cell.
 
     Its metrics are means over the folds, its wall time is their sum; the rest is the newest fold's. A cell
-    that lacks a fold which others of its table have is not done, and says which.
+    without a fold that others of its table have is not done, and names the fold.
     """
     alone, tables = [], defaultdict(list)
     for record in found:

@@ -67,11 +67,11 @@ class Row(Remembering):
 
     @property
     def finished(self) -> "Row":
-        """The row of the cells that were brought to their end alone."""
+        """The row of the completed cells only."""
         return self.once("finished", lambda: replace(self, records=self.done))
 
     def score(self, metric: str) -> dict[int, float]:
-        """Seed -> that metric on the test split, of the cells that were brought to their end."""
+        """Seed -> that metric on the test split, of the completed cells."""
         return self.once(("score", metric), lambda: self._score(metric))
 
     def _score(self, metric: str) -> dict[int, float]:
@@ -130,7 +130,7 @@ class Table(Remembering):
     backbone: str
     recipe: str
     rows: list[Row]
-    trains: bool = True  # false: costs alone
+    trains: bool = True  # false: cost-only
     variant: str = ""  # what distinguishes it from the tables of its name
     difference: float = 0.2  # points that matter, for verdicts
     prior: Prior | None = None  # of the variance of one paired difference

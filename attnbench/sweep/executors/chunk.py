@@ -20,7 +20,7 @@ from attnbench.sweep.executors.seats import accelerators
 from attnbench.sweep.signals import Stop
 
 PATIENCE_S = 60.0  # for a worker to save its cell, before it is killed
-REQUEUE_S = 5.0  # for the cluster to say that a job that was told to end is to be queued again
+REQUEUE_S = 5.0  # for the cluster to report that a terminated job will be queued again
 
 
 @dataclass
@@ -49,12 +49,12 @@ class Chunk:
             launch = replace(launch, jobs=launch.jobs or 1)
         self._pool = Pool(Work(cells, launch, stop, self.seen, PATIENCE_S))
 
-        def told(number: int, frame: FrameType | None) -> None:
+        def terminate(number: int, frame: FrameType | None) -> None:
             if not stop.asked:
                 stop.ask()
 
         with suppress(ValueError):  # not in the main thread: the cluster ends jobs in its own way
-            signal.signal(signal.SIGTERM, told)
+            signal.signal(signal.SIGTERM, terminate)
         self._pool.run(_print)
         if stop.asked:
             time.sleep(REQUEUE_S)

@@ -22,8 +22,8 @@ from attnbench.sweep.executors.retries import give_up
 from attnbench.sweep.progress.heartbeat import read
 from attnbench.sweep.progress.registry import FOLDER
 
-JOBS = 16  # at a time, where nothing else is said
-LARGEST = 50  # cells of a chunk, where nothing else is said
+JOBS = 16  # at a time, by default
+LARGEST = 50  # cells of a chunk, by default
 SHARES = 4  # chunks for each job that runs at a time, so that none is left waiting for a long one
 TRIES = 3  # jobs that may be lost over a cell
 LOOKS = 3  # at the store, after a job is gone, before its cells count as lost: shared folders are slow

@@ -165,7 +165,7 @@ class Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     def run(self, cell: Cell, seen: int | None, tell: Tell) -> tuple[str, str] | None:
-        """What became of the cell, its progress told meanwhile; None if the process died over it."""
+        """How the cell ended, its progress reported meanwhile; None if the process died over it."""
         order = json.dumps({"config": asdict(cell.config), "seen": seen})
         if self.processes > 1:
             self._start_group(cell, order)

@@ -1,6 +1,6 @@
 """Chunks of cells as jobs of Slurm, handed in by submitit; the queue itself says which still exist.
 
-submitit learns of jobs from Slurm's accounting, which many clusters lack, and takes the loss of a node for
+submitit learns of jobs from Slurm's accounting, which not all clusters run, and takes the loss of a node for
 the end of a job that Slurm queues again. So it only hands jobs in and, on the node, saves a job that is about
 to be pre-empted or at its time limit and has it queued again.
 """

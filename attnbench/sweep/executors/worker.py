@@ -67,9 +67,9 @@ def main() -> None:
         signal.signal(number, lambda number, frame: asked.set())
     faulthandler.enable()
     first = os.environ.get("RANK", "0") == "0"
-    heard = os.dup(sys.stdout.fileno()) if first else os.open(os.devnull, os.O_WRONLY)
-    answers = os.fdopen(heard, "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    output = os.dup(sys.stdout.fileno()) if first else os.open(os.devnull, os.O_WRONLY)
+    answers = os.fdopen(output, "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is not an answer
 
     def answer(**event: Any) -> None:
         try:

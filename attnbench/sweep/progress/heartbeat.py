@@ -22,13 +22,13 @@ class Heartbeat:
 
     def __init__(self, cell: Cell, tell: Tell) -> None:
         self.cell, self.tell = cell, tell
-        self.first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that is heard
+        self.first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that reports
         self.folder = Path(cell.config.runs) / cell.key
         before = read(self.folder) or {}
         self.spent = (
             before.get("spent", 0.0) if before.get("state") in ("running", "stopped", "again") else 0.0
         )
-        self.started = self.told = time.monotonic()
+        self.started = self.reported = time.monotonic()
         self.begun = False
         self.share = 0.0
         self.figures: dict[str, Any] = {"epoch": 0, "epochs": cell.config.recipe.epochs}
@@ -51,7 +51,7 @@ class Heartbeat:
         limit = self.cell.config.launch.limit_min
         if limit is not None and self.taken > 60 * limit:
             raise Overdue(f"took longer than the {limit:g} min that launch.limit_min allows")
-        if time.monotonic() - self.told > SECONDS:
+        if time.monotonic() - self.reported > SECONDS:
             self.share = done / total
             self.figures["epoch"] = min(done * self.figures["epochs"] // total + 1, self.figures["epochs"])
             self._say()
@@ -89,7 +89,7 @@ class Heartbeat:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def _say(self) -> None:
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
         self.tell(state="running", share=self.share, figures=dict(self.figures))
         self._write("running")
 
