@@ -1,10 +1,15 @@
 """A campaign of faults, `python -m tests.faults`: signals, kills, full disks, two sweeps, bad settings."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from attnbench import records
+from attnbench.config.schema import Launch
+from attnbench.sweep import experiment, sweep
 
 CELLS = [
     "data.size=16",
@@ -29,6 +34,14 @@ def command(folder: Path, *words: str) -> list[str]:
     """A sweep of small cells in a folder."""
     folders = [f"results={folder}", f"runs={folder / 'runs'}"]
     return [sys.executable, "-m", "attnbench", "-m", *CELLS, *words, *folders]
+
+
+def undisturbed(folder: Path, *words: str) -> None:
+    """The same sweep in this process."""
+    folders = [f"results={folder}", f"runs={folder / 'runs'}"]
+    cells = experiment.grid([*CELLS, *words, *folders])
+    with open(os.devnull, "w") as nowhere:
+        assert sweep(cells, Launch(executor="inline"), Console(file=nowhere)) == 0
 
 
 def numbers(folder: Path) -> dict[str, str]:

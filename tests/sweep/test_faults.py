@@ -1,23 +1,23 @@
 """Whatever is killed whenever: the same command ends with the records of a sweep that nobody disturbed."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults import command, numbers, signals
+from tests.faults import numbers, signals, undisturbed
 from tests.faults.kills import torment
 
-FEW = ["attn=none,se,eca", "seed=0,1", "launch.jobs=2"]
+FEW = ["attn=none,se", "launch.jobs=2"]
+SOME = ["attn=none,se,eca", "seed=0,1", "launch.jobs=2"]
 MANY = ["recipe.epochs=100", "attn=none,se,eca,simam", "seed=0,1,2,3,4,5,6,7,8,9", "launch.jobs=2"]
 
 
 def survives(folder: Path, words: list[str], cells: int, kills: int, seed: int) -> None:
     calm, wild = folder / "calm", folder / "wild"
     wild.mkdir()
-    subprocess.run(command(calm, *words), check=True, stdout=subprocess.DEVNULL)
+    undisturbed(calm, *words)
     started = time.monotonic()
     done, status = torment(wild, words, kills, seed)
     report = {"kills": dict(done), "seconds": round(time.monotonic() - started), "cells": cells}
@@ -29,8 +29,13 @@ def survives(folder: Path, words: list[str], cells: int, kills: int, seed: int) 
     assert numbers(wild) == expected
 
 
+def test_two_cells_survive_a_dead_worker_and_a_dead_sweep(tmp_path):
+    survives(tmp_path, FEW, cells=2, kills=2, seed=99)
+
+
+@pytest.mark.slow
 def test_six_cells_survive_six_kills(tmp_path):
-    survives(tmp_path, FEW, cells=6, kills=6, seed=1)
+    survives(tmp_path, SOME, cells=6, kills=6, seed=1)
 
 
 @pytest.mark.slow
@@ -49,14 +54,18 @@ def signalled(folder: Path, plan: list[tuple[str, str]], *words: str, rank: int 
     return printed
 
 
-def test_a_worker_signalled_at_any_moment_is_replaced_and_its_cell_goes_on(tmp_path):
-    asked = [
-        ("SIGTERM", "starting"),
-        ("SIGINT", "training"),
-        ("SIGTERM", "validating"),
-        ("SIGINT", "testing"),
-    ]
-    printed = signalled(tmp_path, [*asked, ("SIGTERM", "writing"), ("SIGKILL", "writing")])
+ASKED = [("SIGTERM", "starting"), ("SIGINT", "training"), ("SIGTERM", "validating"), ("SIGINT", "testing")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "unseen"),
+    [
+        (ASKED[1:2], []),
+        pytest.param(ASKED, [("SIGTERM", "writing")], marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_signalled_at_any_moment_is_replaced_and_its_cell_goes_on(tmp_path, asked, unseen):
+    printed = signalled(tmp_path, [*asked, *unseen, ("SIGKILL", "writing")])
     assert printed.count("its process was stopped from outside; it is tried again") == len(asked)
     assert "its process ended by signal SIGKILL; it is tried again" in printed
 

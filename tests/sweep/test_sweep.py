@@ -78,7 +78,7 @@ def test_what_the_user_must_mend_is_said_once_and_leaves_no_record(tmp_path, con
 
 
 def test_an_interrupt_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
-    words = ["-m", "attn=none,se", *QUICK, "data.train=192", "recipe.epochs=12", "launch.jobs=1"]
+    words = ["-m", "attn=none,se", *QUICK, "data.train=192", "recipe.epochs=6", "launch.jobs=1"]
     command = [sys.executable, "-m", "attnbench", *words, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
