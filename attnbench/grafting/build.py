@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attnbench.errors import Impossible, unknown
 from attnbench.grafting.sites import Spot
 from attnbench.mechanisms import entry, load
-from attnbench.mechanisms.base import Card, Mechanism, Place
+from attnbench.mechanisms.base import Card, Control, Mechanism, Place
 
 CONVOLUTION = "conv"  # the site of mechanisms that stand instead of a convolution
 STREAM = 0x67726166  # parts the mechanisms' random numbers from those of a backbone of the same seed
@@ -122,6 +122,8 @@ def _fit(spot: Spot, mechanism: Mechanism) -> None:
     name = type(mechanism).__name__
     if spot.how != "instead" and mechanism.returns != "map":
         raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
+    if spot.how == "instead" and mechanism.returns == "map" and isinstance(spot.module, Control):
+        raise Impossible(f"{spot.name}: {name} returns a map, and the control there ends in scores")
     if spot.how != "instead" and spot.arrives == "map" and mechanism.reads != "skeleton":
         return  # a clip's frames are handed over as either kind needs them
     if mechanism.reads != spot.arrives:

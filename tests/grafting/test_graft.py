@@ -101,6 +101,21 @@ def test_what_weighs_a_map_stands_instead_of_no_convolution(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnety_008", "densenet121", "mobilenetv2_100"])
+class Ending(nn.Module):
+    """Names a class off a map, as the controls of tasks do."""
+
+    classes, width = 3, 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))[:, :3]
+
+
+def test_what_returns_a_map_does_not_stand_instead_of_a_control() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), Ending())
+    with pytest.raises(Impossible, match=r"^1: SE returns a map, and the control there ends in scores$"):
+        graft(network, "se", {}, Site(instead=["1"]), (3, 8, 8), seed=0)
+
+
 def test_each_runs_once_in_a_pass(name: str) -> None:
     """A container that ran all its children would run an attention in it twice."""
     model = network(name)
