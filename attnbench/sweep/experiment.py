@@ -12,6 +12,7 @@ from attnbench.config import files, grammar, keys
 from attnbench.config.load import attention, configure
 from attnbench.config.rules import check_site
 from attnbench.errors import UserError, unknown
+from attnbench.garbage import uncollected
 from attnbench.sweep import controls, form, words
 
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
@@ -26,6 +27,7 @@ class Experiment:
     question: str  # the comment on top of the file
     parts: tuple[Mapping[str, Any], ...]
 
+    @uncollected()
     def cells(self, arguments: Sequence[str] = ()) -> list[Cell]:
         """All its cells, each once, controls first; the arguments override every part, and lists are axes.
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from attnbench import records
 from attnbench.errors import UserError
+from attnbench.garbage import uncollected
 from attnbench.records.index import opened
 from attnbench.report import files
-from attnbench.report.load import load, without_collection
+from attnbench.report.load import load
 from attnbench.report.pages import leaderboard
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
     return state.st_mtime_ns, state.st_size
 
 
-@without_collection()
+@uncollected()
 def _write(results: Path, choice: files.Choice) -> list[Path]:
     """Write what differs from what is there."""
     loaded = load(results)
