@@ -181,7 +181,7 @@ SKELETON = {"skeleton": ["backbone=lstm"]}
 
 def test_records_of_the_former_cost_tasks_are_read_under_the_tasks_name(tmp_path: Path) -> None:
     cell = Cell(configure(["task=seg", "recipe=none"]))
-    old = json.loads(json.dumps(cell.record("done"), default=str))
+    old = {**json.loads(json.dumps(cell.record("done"), default=str)), "schema": 1}
     old["cell"]["task"], old["config"]["task"]["name"] = "seg_profile", "seg_profile"
     records.write(tmp_path, old)
     (read,) = load(tmp_path).records
