@@ -231,9 +231,10 @@ def test_a_record_that_another_process_made_meanwhile_is_left_as_it_is(tmp_path)
     assert numbers(replaced) == numbers(first)
 
 
-def test_two_sweeps_at_once_share_the_cells_and_record_each_once(tmp_path):
-    folders = [f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
-    words = ["-m", "attn=none,se,eca", *QUICK, "data.size=16", "recipe.epochs=4", "launch.jobs=1", *folders]
+@pytest.mark.parametrize("executor", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
+def test_two_sweeps_at_once_share_the_cells_and_record_each_once(tmp_path, executor):
+    launch = [f"launch={executor}", "launch.jobs=1", f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    words = ["-m", "attn=none,se,eca", *QUICK, "data.size=16", "recipe.epochs=4", *launch]
     command = [sys.executable, "-m", "attnbench", *words]
     both = [
         subprocess.Popen(
