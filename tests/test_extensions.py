@@ -9,6 +9,7 @@ from attnbench import records, tasks
 from attnbench.cell import Cell
 from attnbench.cli.main import main
 from attnbench.config import sources
+from attnbench.config.compose import read
 from attnbench.config.files import names
 from attnbench.config.load import configure
 from attnbench.errors import UserError
@@ -160,7 +161,7 @@ def test_the_cards_read_from_sources_are_those_of_the_classes() -> None:
 def test_each_data_set_names_the_tasks_that_it_serves() -> None:
     """What a set serves is known, and what it fills in is what the task needs."""
     for name in names("data"):
-        served = configure([f"data={name}", "recipe=none"]).data.tasks
+        served = read("data", name)["tasks"]
         assert served and set(served) <= set(tasks.cards())
         for task in served:
             data = configure([f"data={name}", f"task={task}", "recipe=none", *SKELETON.get(task, [])]).data
