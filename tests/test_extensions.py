@@ -9,6 +9,7 @@ from attnbench import records, tasks
 from attnbench.cell import Cell
 from attnbench.cli.main import main
 from attnbench.config import sources
+from attnbench.config.compose import read
 from attnbench.config.files import names
 from attnbench.config.load import configure
 from attnbench.errors import UserError
@@ -160,7 +161,7 @@ def test_the_cards_read_from_sources_are_those_of_the_classes() -> None:
 def test_each_data_set_names_the_tasks_that_it_serves() -> None:
     """What a set serves is known, and what it fills in is what the task needs."""
     for name in names("data"):
-        served = configure([f"data={name}", "recipe=none"]).data.tasks
+        served = read("data", name)["tasks"]
         assert served and set(served) <= set(tasks.cards())
         for task in served:
             data = configure([f"data={name}", f"task={task}", "recipe=none", *SKELETON.get(task, [])]).data
@@ -181,7 +182,7 @@ SKELETON = {"skeleton": ["backbone=lstm"]}
 
 def test_records_of_the_former_cost_tasks_are_read_under_the_tasks_name(tmp_path: Path) -> None:
     cell = Cell(configure(["task=seg", "recipe=none"]))
-    old = json.loads(json.dumps(cell.record("done"), default=str))
+    old = {**json.loads(json.dumps(cell.record("done"), default=str)), "schema": 1}
     old["cell"]["task"], old["config"]["task"]["name"] = "seg_profile", "seg_profile"
     records.write(tmp_path, old)
     (read,) = load(tmp_path).records

@@ -122,12 +122,12 @@ def _fit(spot: Spot, mechanism: Mechanism) -> None:
     name = type(mechanism).__name__
     if spot.how != "instead" and mechanism.returns != "map":
         raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
-    if spot.how == "instead" and mechanism.returns == "map" and isinstance(spot.module, Control):
-        raise Impossible(f"{spot.name}: {name} returns a map, and the control there ends in scores")
     if spot.how != "instead" and spot.arrives == "map" and mechanism.reads != "skeleton":
         return  # a clip's frames are handed over as either kind needs them
     if mechanism.reads != spot.arrives:
         raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {mechanism.reads}s")
+    if spot.how == "instead" and mechanism.returns == "map" and isinstance(spot.module, Control):
+        raise Impossible(f"{spot.name}: {name} returns a map, and the control there ends in scores")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.report.load import at, load, number
-from attnbench.report.tables.metrics import class_ious, every
+from attnbench.report.tables.metrics import class_ious, every, resized
 from attnbench.tasks import Metric
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ FIELDS = [
     _text("attn", "the same with the options that differ from their defaults", "cell", "attn"),
     _text("site", "kind of place in the network", "cell", "site"),
     _number("seed", "of initial weights and data order", "cell", "seed"),
+    Field(
+        "scored_at",
+        "HEIGHTxWIDTH, px, where that is not the targets' on purpose",
+        lambda r: resized(r) or None,
+    ),
     *(_score(split, metric) for split in ("test", "val") for metric in SCORES),
     _number("params", "learnable parameters of the network", "cost", "params"),
     _number("params_attention", "those of the attention", "cost", "params_attention"),

@@ -1,7 +1,7 @@
 """What is known of a task before it is run. Needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -16,6 +16,16 @@ class Metric:
     larger: bool = True  # is better
     share: bool = False  # of the test split's inputs, so that it moves in steps of 100 / n
     difference: float = 0.2  # points that matter in a verdict, unless the user names others
+    size: str = ""  # HEIGHTxWIDTH, px, at which it was taken on purpose; empty: at the targets' own
+
+    def at(self, size: str) -> "Metric":
+        """The same taken at a size other than the targets', which its name says."""
+        return replace(self, name=f"{self.name} at {size} px", size=size) if size else self
+
+    @property
+    def column(self) -> str:
+        """Its name in CSV files."""
+        return f"{self.key}_at_{self.size}" if self.size else self.key
 
     @property
     def heading(self) -> str:
@@ -47,6 +57,8 @@ class Card:
     # Option -> what it may be, where that is a closed choice.
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stated: tuple[str, ...] = ()  # the options that tables state where they are on
+    # OPTION=VALUE with which metrics are taken at the size that the network sees, not at the targets' own.
+    resized: str = ""
     # MODULE:FUNCTION that raises `UserError` for options (a mapping) that do not fit the number of classes.
     check: str = ""
 

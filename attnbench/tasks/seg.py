@@ -38,6 +38,7 @@ class Task:
         chance="miou_constant",
         choices={"decoder": ("fcn", "psp", "aspp", "unet"), "score": ("labels", "frame")},
         stated=("score", "decoder", "output_stride", "auxiliary", "ohem", "crop", "stride", "scales", "flip"),
+        resized="score=frame",
         check="attnbench.tasks._pixels:check",
     )
 

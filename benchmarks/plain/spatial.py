@@ -193,8 +193,8 @@ def points_averaged(x: Tensor, shift: Tensor, bins: int, samples: int) -> Tensor
     (h, w), own = x.shape[2:], torch.arange(bins**2)
     step = torch.arange(samples, dtype=x.dtype) / (bins * samples)
     own_row, own_column = (own // bins).to(x.dtype) / bins, (own % bins).to(x.dtype) / bins
-    rows = -0.5 + (own_row + shift[..., 0])[..., None] * h + step * h  # b m s
-    columns = -0.5 + (own_column + shift[..., 1])[..., None] * w + step * w
+    rows = -0.5 + (own_row + shift[..., 1])[..., None] * h + step * h  # b m s
+    columns = -0.5 + (own_column + shift[..., 0])[..., None] * w + step * w
     kept = ((rows >= -0.5) & (rows <= h - 0.5))[..., None] & ((columns >= -0.5) & (columns <= w - 0.5))[
         :, :, None
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attnbench.config import load
+from attnbench.config import files, load
 
 
 def steps(images: int, *words: str) -> tuple[int, float]:
@@ -31,7 +31,7 @@ def test_cifar_has_the_64000_steps_of_he_et_al():
 def test_segmentation_has_the_40000_steps_of_mmsegmentation(images, words):
     _, total = steps(images, "task=seg", "recipe=seg", *words)
     assert total == pytest.approx(40_000, rel=0.005)
-    with open(load.folder("conf") / "recipe" / "seg.yaml") as file:
+    with open(files.folder("conf") / "recipe" / "seg.yaml") as file:
         text = file.read()
     assert f"({total:,} steps)" in text and words[1] in text  # what the file tells its reader
 

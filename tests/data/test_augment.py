@@ -6,6 +6,7 @@ import torch
 from torchvision.transforms import RandomResizedCrop, v2
 from torchvision.transforms.v2 import functional as TF
 
+from attnbench.config.load import configure
 from attnbench.config.schema import Augment, Data
 from attnbench.data import check_augment
 from attnbench.data.pipeline.augment import Pixels, shift
@@ -204,12 +205,9 @@ def test_where_no_box_is_drawn_the_middle_is_seen():
 @pytest.mark.parametrize(
     ("augment", "message"),
     [
-        (Augment(crop="resize"), "did you mean resized"),
-        (Augment(padding=-1), "padding=-1"),
-        (Augment(cutout=-2), "cutout=-2"),
-        (Augment(scale=[0.5, 0.2]), "scale"),
-        (Augment(scale=[0.0, 1.0]), "scale"),
-        (Augment(scale=[0.5]), "scale"),
+        (Augment(scale=[0.5, 0.2]), "0 < low <= high"),
+        (Augment(scale=[0.5]), "two shares"),
+        (Augment(crop="scaled"), "for masks"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_first_batch(augment, message):
@@ -217,6 +215,20 @@ def test_what_cannot_be_done_is_refused_before_the_first_batch(augment, message)
         check_augment(augment, masks=False)
     with pytest.raises(UserError, match=message):
         _split().batches(8, augment=augment)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("crop=resize", "did you mean resized"),
+        ("padding=-1", "padding=-1: must be 0"),
+        ("cutout=-2", "cutout=-2: must be 0"),
+        ("scale=[0,1]", "scale=.*above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_as_settings(word, message):
+    with pytest.raises(UserError, match=message):
+        configure([f"recipe.augment.{word}"])
 
 
 def test_a_batch_that_never_fills_is_refused():

@@ -127,7 +127,7 @@ def test_a_row_keeps_its_gaps_and_reaches_both_ends():
         ("recall", ["data.options.hues=9"], "must be 2 to 8"),
         ("recall", ["data.options.hue=3"], "hues"),
         ("order", ["data.frames=28"], "need at least 39 frames"),
-        ("order", ["data.options.gap=0"], "need at least"),
+        ("order", ["data.options.gap=0"], "gap=0: must be 1 or more"),
     ],
 )
 def test_a_probe_that_would_leak_or_does_not_fit_is_refused(probe, more, message):

@@ -115,14 +115,21 @@ def test_the_digit_can_be_seen():
         ({"classes": 9}, r"data\.classes=9.*has 10"),
         ({"channels": 1, "mean": [0.5], "std": [0.2]}, r"data\.channels=1.*has 3"),
         ({"options": {"digits": 2}}, "unknown option"),
-        ({"train": 0}, r"data\.train=0"),
         ({"mean": [0.5]}, r"data\.mean"),
-        ({"std": [0.2, 0.0, 0.2]}, "above 0"),
     ],
 )
 def test_settings_that_scenes_cannot_have_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         _scenes(**settings)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("train=0", r"data\.train=0: must be 1"), ("std=[0.2,0,0.2]", r"data\.std=.*above 0")],
+)
+def test_settings_out_of_range_are_refused(word, message):
+    with pytest.raises(UserError, match=message):
+        compose.configure([f"data.{word}"])
 
 
 def test_an_unknown_reader_is_refused_with_near_names():
@@ -131,7 +138,7 @@ def test_an_unknown_reader_is_refused_with_near_names():
 
 
 def test_sets_are_listed_without_torch():
-    code = "import sys, attnbench.data as d; from attnbench.config import names; print(names('data')); "
+    code = "import sys, attnbench.data as d; from attnbench.config.files import names; print(names('data')); "
     done = subprocess.run(
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], capture_output=True, text=True
     )
@@ -314,10 +321,13 @@ def _restore(data_root, sheets, files, out):
     return out
 
 
-@pytest.mark.parametrize(("name", "offered"), [("cifar10", True), ("imagenette", True), ("camvid", False)])
-def test_a_download_is_offered_only_where_there_is_one(name, offered):
+@pytest.mark.parametrize(
+    ("name", "words", "offered"),
+    [("cifar10", [], True), ("imagenette", [], True), ("camvid", ["task=seg"], False)],
+)
+def test_a_download_is_offered_only_where_there_is_one(name, words, offered):
     with pytest.raises(UserError, match="no such folder") as error:
-        present(Data(name=name, source="cifar" if name == "cifar10" else None, root="nowhere"))
+        present(compose.configure([f"data={name}", "data.root=nowhere", *words]).data)
     assert ("data.download=true" in str(error.value)) is offered
 
 
@@ -327,9 +337,8 @@ LEAST = {"cls": 50, "seg": 50, "clip": 80, "skeleton": 60, "sequence": 50, "retr
 @pytest.mark.parametrize("task", LEAST)
 def test_every_split_of_every_embedded_set_has_the_size_asked_for(task):
     """`data.test` counts for each task, as `data.train` and `data.val` do."""
-    served = compose.configure(
-        f"task={task}", "recipe=none", *(["backbone=lstm"] if task == "skeleton" else [])
-    ).data
+    network = ["backbone=lstm"] if task == "skeleton" else []
+    served = compose.configure([f"task={task}", "recipe=none", *network]).data
     asked = {"train": LEAST[task] + 40, "val": LEAST[task] + 20, "test": LEAST[task]}
     found = load(replace(served, size=16, **asked), CPU, task=task)
     assert {split: len(getattr(found, split)) for split in asked} == asked

@@ -265,7 +265,7 @@ def test_training_digits_move_from_epoch_to_epoch_as_seed_and_step_say(digits: P
     [
         (["data.options.translated=20"], "at least 28 px"),
         (["data.options.clutter=4"], "set translated too"),
-        (["data.options.translate=60"], "did you mean data.options.translated"),
+        (["data.options.translate=60"], "did you mean translated"),
     ],
 )
 def test_canvases_that_cannot_be_are_refused(digits: Path, words: list[str], message: str):

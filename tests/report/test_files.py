@@ -191,11 +191,12 @@ def test_names_of_files_stay_inside_the_folder(tmp_path: Path) -> None:
     assert (tmp_path / "cls-..-..-etc-x-y-resnet20-short.md").exists()
 
 
-def test_ten_thousand_records_take_some_seconds_and_no_torch(tmp_path: Path) -> None:
-    """About 3 s on an idle core; told by processor time against a yardstick, for machines are busy."""
+@pytest.mark.parametrize(("count", "yardsticks"), [(8, 8), pytest.param(40, 20, marks=pytest.mark.slow)])
+def test_many_records_take_some_seconds_and_no_torch(tmp_path: Path, count: int, yardsticks: int) -> None:
+    """10,000 take about 3 s on an idle core; processor time against a yardstick, for machines are busy."""
     attns = ("none", *(f"se(reduction={r})" for r in range(1, 50)))
     (tmp_path / "cells").mkdir()
-    for table in range(40):
+    for table in range(count):
         for made in (
             record(a, s, 60.0 + s * 0.1 + len(a) * 0.01, table=f"{table:012d}")
             for a in attns
@@ -216,7 +217,8 @@ def test_ten_thousand_records_take_some_seconds_and_no_torch(tmp_path: Path) -> 
     modules, times = ran.stdout.splitlines()
     report_s, yardstick_s = map(float, times.split())
     assert modules == "[]"
-    assert report_s < 20 * yardstick_s, times
+    print(times)
+    assert report_s < yardsticks * yardstick_s, times
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")

@@ -1,8 +1,8 @@
 """What is damaged, full, locked or too large: each has an outcome that loses nothing and says what it is."""
 
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -231,18 +231,20 @@ def test_a_record_that_another_process_made_meanwhile_is_left_as_it_is(tmp_path)
     assert numbers(replaced) == numbers(first)
 
 
-def test_two_sweeps_at_once_share_the_cells_and_record_each_once(tmp_path):
+@pytest.mark.parametrize("executor", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
+def test_two_sweeps_at_once_share_the_cells_and_record_each_once(tmp_path, executor, console):
+    """One in a process of its own; the other starts here once the first is at a cell."""
+    words = ["data.size=16", "recipe.epochs=4"]
+    wanted = cells(tmp_path, *words, attn=("none", "se", "eca"))
     folders = [f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
-    words = ["-m", "attn=none,se,eca", *QUICK, "data.size=16", "recipe.epochs=4", "launch.jobs=1", *folders]
+    words = ["-m", "attn=none,se,eca", *QUICK, *words, f"launch={executor}", "launch.jobs=1", *folders]
     command = [sys.executable, "-m", "attnbench", *words]
-    both = [
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
-        )
-        for _ in range(2)
-    ]
-    printed = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], printed
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while first.poll() is None and not list(tmp_path.glob("runs/*/log.txt")):
+        time.sleep(0.01)
+    assert sweep(wanted, Launch(executor=executor, jobs=1), console) == 0
+    printed, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, printed
     found = records.read(tmp_path)[0]
     assert [r["status"] for r in found] == ["done"] * 3
     logs = [(tmp_path / "runs" / r["key"] / "log.txt").read_text() for r in found]

@@ -223,7 +223,10 @@ def mars(tmp_path: Path) -> Path:
 def load(folder: Path, *arguments: str):
     words = ["task=retrieval", "data=mars", f"data.root={folder}", "data.size=16", "data.width=8"]
     return data.load(
-        cell([*words, "data.frames=2", "data.classes=9", *arguments]).config.data, CPU, 0, "retrieval"
+        cell([*words, "data.frames=2", "data.classes=9", "recipe.batch_size=8", *arguments]).config.data,
+        CPU,
+        0,
+        "retrieval",
     )
 
 
@@ -292,7 +295,7 @@ def test_sets_with_one_tracklet_a_camera_search_from_the_first_camera(tmp_path: 
     people(tmp_path, "bbox_test", ["0011", "0012"], tracks=1)
     targets = load(tmp_path).test.targets
     assert [tuple(row) for row in targets.tolist()] == [(11, 1, 1), (11, 2, 0), (12, 1, 1), (12, 2, 0)]
-    vectors = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
     found = ranking(vectors, targets)
     assert found.first.tolist() == [0, 0]
 

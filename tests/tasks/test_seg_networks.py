@@ -15,6 +15,7 @@ from attnbench import cost, tasks
 from attnbench.cell import Cell
 from attnbench.config.schema import Site
 from attnbench.errors import Impossible, UserError
+from attnbench.grafting.attached import inside
 from attnbench.grafting.graft import graft, mechanisms
 from attnbench.mechanisms import entries, load
 from attnbench.mechanisms.base import Place
@@ -283,7 +284,7 @@ def test_a_papers_head_leaves_the_encoders_weights() -> None:
 
 def test_another_decoder_keeps_its_form() -> None:
     model = network("attn=danet", "site=head", "++task.options.decoder=psp")
-    assert isinstance(model.head, Head) and isinstance(model.head.body, PyramidPooling)
+    assert isinstance(model.head, Head) and isinstance(inside(model.head.body), PyramidPooling)
     assert [type(m).__name__ for m in mechanisms(model.head.body)] == ["DANet"]
 
 

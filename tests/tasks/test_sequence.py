@@ -73,7 +73,7 @@ def test_pictures_are_the_same_each_time_and_batches_resume(read):
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("recipe.augment.flip=true", "left and right"), ("recipe.augment.cutmix=1.0", "task=cls")],
+    [("recipe.augment.flip=true", "left and right"), ("recipe.augment.cutmix=1.0", "cannot mix its targets")],
 )
 def test_what_would_spoil_the_order_is_refused(argument: str, message: str):
     with pytest.raises(UserError, match=message):

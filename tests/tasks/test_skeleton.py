@@ -170,9 +170,9 @@ def test_sequences_start_between_the_two_people():
     np.testing.assert_allclose(found[-1] - found[0], sbu.settled(joints, 2)[1] - found[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("fold", [-1, 5])
-def test_a_fold_that_does_not_exist(folder: Path, fold: int):
-    with pytest.raises(UserError, match="folds are 0 to 4"):
+@pytest.mark.parametrize(("fold", "message"), [(-1, "must be 0 or more"), (5, "folds are 0 to 4")])
+def test_a_fold_that_does_not_exist(folder: Path, fold: int, message: str):
+    with pytest.raises(UserError, match=message):
         sets(folder, f"data.options.fold={fold}")
 
 

@@ -43,11 +43,12 @@ WORDS = [
     "hardware.device=cpu",
     "hardware.threads=1",
 ]
-NARROW = {  # the same modules, lighter
+NARROW = {  # the same modules, lighter; stochastic depth is drawn by each process for itself
     "vgg16_bn": ["+backbone.args.mlp_ratio=0.01"],
     "wrn_28_10": ["backbone.args.width=1"],
     "attention56": ["+backbone.args.width=8"],
     "attention92": ["+backbone.args.width=8"],
+    "swin_tiny": ["+backbone.args.drop_path_rate=0"],
 }
 FAMILIES = [
     "attention56",

@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 from attnbench import records, run
 from attnbench.cell import Cell
+from attnbench.data.pipeline.deaths import Deaths
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.stream import Decoded
 from attnbench.sweep.experiment import cell
@@ -97,6 +100,23 @@ def test_a_cell_whose_loaders_always_die_fails_and_keeps_its_checkpoint(
     assert record["status"] == "failed"
     assert "DataLoader worker (pid" in record["reason"]
     assert (tmp_path / "runs" / one.key / records.CHECKPOINT).is_file()
+
+
+def test_a_connection_that_closes_before_a_death_is_reported_is_that_death() -> None:
+    def closed() -> Iterator[int]:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGCHLD)).start()
+        raise EOFError
+        yield 0
+
+    def report(number: int, frame: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    former = signal.signal(signal.SIGCHLD, report)
+    try:
+        with pytest.raises(RuntimeError, match="pid 7"):
+            next(Deaths().batches(closed()))
+    finally:
+        signal.signal(signal.SIGCHLD, former)
 
 
 def test_loaders_that_die_while_an_error_is_handled_change_nothing_of_its_record(

@@ -1,6 +1,7 @@
 """One cell, end to end: the same numbers again, after a kill, in two processes, and as things go wrong."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ TINY = [
     "hardware.device=cpu",
     "hardware.threads=1",
 ]
+UNWEIGHED = ["cost.counters=false", "cost.memory=false"]
 SMALL = ["recipe.batch_size=8", "data.train=48", "data.val=16", "data.test=16"]  # bf16 is slow on many CPUs
 HALF = [*SMALL, "recipe.precision=bf16", "recipe.optimizer.name=adamw", "recipe.optimizer.lr=0.002"]
 SOME = ["recipe.ema=0.9", "recipe.augment.mixup=0.2", "recipe.augment.cutmix=1", "recipe.clip_norm=1"]
@@ -72,8 +74,9 @@ def test_another_seed_gives_other_numbers(whole, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], SOME, HALF])
 def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, arguments):
-    straight = run.run(tiny(tmp_path / "straight", *arguments))
-    broken, taken = tiny(tmp_path / "broken", *arguments), []
+    words = ["data.size=16", *UNWEIGHED, *arguments]
+    straight = run.run(tiny(tmp_path / "straight", *words))
+    broken, taken = tiny(tmp_path / "broken", *words), []
     for stop_after in (4, 2, 3):
         taken.clear()
         watcher = run.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= stop_after)  # noqa: B023
@@ -85,9 +88,9 @@ def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, argume
 
 
 def test_a_cell_killed_without_warning_goes_on_to_the_same_numbers(whole, tmp_path):
-    cell = tiny(tmp_path)
-    command = [sys.executable, "-m", "attnbench", "attn=se", *TINY, f"results={tmp_path}"]
-    child = subprocess.Popen([*command, f"runs={tmp_path / 'runs'}"], stdout=subprocess.DEVNULL)
+    cell = tiny(tmp_path, *UNWEIGHED)
+    words = ["attn=se", *TINY, *UNWEIGHED, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    child = subprocess.Popen([sys.executable, "-m", "attnbench", *words], stdout=subprocess.DEVNULL)
     checkpoint = tmp_path / "runs" / cell.key / "checkpoint.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and child.poll() is None and time.monotonic() < deadline:
@@ -137,20 +140,29 @@ def test_one_image_at_a_time_is_refused_where_batches_are_normalized(tmp_path, s
         run.run(tiny(tmp_path, f"hardware.micro_batch={size}", "cost.memory=false", "cost.counters=false"))
 
 
+BUSY = 77
+
+
+def leave_alone(cell: Cell) -> None:
+    """In a process of its own: run a cell, and end with `BUSY` where another process runs it."""
+    try:
+        run.run(cell, run.Watcher(steps=lambda *_: os._exit(1)))
+    except run.Busy:
+        os._exit(BUSY)
+
+
 def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
-    cell, seen = tiny(tmp_path), []
+    cell, seen = tiny(tmp_path, *UNWEIGHED), []
 
     def second(*_):
         if not seen:
-            seen.append(1)
-            code = "from pathlib import Path\nfrom attnbench import run\n"
-            code += "from tests.training.test_train import tiny\n"
-            code += f"try: run.run(tiny(Path({str(tmp_path)!r})))\nexcept run.Busy: print('busy')"
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-            seen.append(done.stdout.strip() or done.stderr)
+            child = multiprocessing.get_context("fork").Process(target=leave_alone, args=(cell,))
+            child.start()
+            child.join()
+            seen.append(child.exitcode)
 
     run.run(cell, run.Watcher(steps=second))
-    assert seen[1] == "busy"
+    assert seen == [BUSY]
 
 
 def test_the_control_starts_from_the_same_weights_and_sees_the_same_order(tmp_path):
@@ -162,7 +174,8 @@ def test_the_control_starts_from_the_same_weights_and_sees_the_same_order(tmp_pa
 
 def test_two_processes_give_the_result_of_one(whole, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    words = ["-m", "attnbench", "attn=se", *TINY, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    folders = [f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]
+    words = ["-m", "attnbench", "attn=se", *TINY, *UNWEIGHED, *folders]
     done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300, env={**os.environ})
     assert done.returncode == 0, done.stderr
     (record,), _ = records.read(tmp_path)

@@ -6,12 +6,14 @@ or while an earlier error is handled.
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
 Batch = TypeVar("Batch")
 Handler = Callable[[int, FrameType | None], Any]
+REPORTED = 10  # seconds in which the system reports a death
 
 
 class Deaths:
@@ -32,12 +34,20 @@ class Deaths:
             try:
                 if self.error is not None:
                     raise self.error
-                batch = next(iterator)
+                batch = self._next(iterator)
             except StopIteration:
                 return
             finally:
                 self.waiting = False
             yield batch
+
+    def _next(self, iterator: Iterator[Batch]) -> Batch:
+        """The next batch. A process that is killed closes its connections before its death is reported."""
+        try:
+            return next(iterator)
+        except (ConnectionError, EOFError):
+            time.sleep(REPORTED)  # the handler raises in here
+            raise
 
     def _install(self) -> None:
         if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():

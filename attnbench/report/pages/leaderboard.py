@@ -133,7 +133,7 @@ def papers(found: Iterable[Table]) -> str:
 def shared(table: Table) -> dict[str, str]:
     """What all rows of a table have in common."""
     own = {key: getattr(table, key) for key in SAME[:4]}
-    return {**own, "metric": table.metric.key if table.metric else "", "table": table.fingerprint}
+    return {**own, "metric": table.metric.column if table.metric else "", "table": table.fingerprint}
 
 
 def bullets(lines: Iterable[str]) -> str:

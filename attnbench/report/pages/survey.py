@@ -65,7 +65,15 @@ def _widest(mechanism: str, found: Sequence[Table], category: str) -> tuple[Tabl
     def fit(pair: tuple[Table, Row]) -> tuple:
         table, row = pair
         width = table.once(("width", category), lambda: _width(table, category))
-        return row.attn == mechanism, row.site in sites, width, len(row.done), table.title, table.fingerprint
+        return (
+            row.attn == mechanism,
+            row.site in sites,
+            not table.resized,
+            width,
+            len(row.done),
+            table.title,
+            table.fingerprint,
+        )
 
     return max(rows, key=fit)
 

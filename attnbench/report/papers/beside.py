@@ -30,7 +30,12 @@ class Line(Remembering):
 
 
 def lines(table: Table) -> list[Line]:
-    """Each of our rows with every source that has its mechanism on this network and data; ours alone else."""
+    """Each of our rows with every source that has its mechanism on this network and data; ours alone else.
+
+    None where ours were scored at a size of their own: such figures are not comparable with papers'.
+    """
+    if table.resized:
+        return []
     return table.once("comparison", lambda: _lines(table))
 
 

@@ -52,7 +52,7 @@ def score(metric: Metric) -> Column:
         spread = "" if sd is None else f" ± {sd:.{metric.digits}f}"
         return f"{mean:.{metric.digits}f}{spread}" + few(known, every)
 
-    stem = f"test_{metric.key}"
+    stem = f"test_{metric.column}"
     named = f"{stem}_mean_{metric.unit}", f"{stem}_sd_{metric.unit}", f"{stem}_seeds", "seeds_recorded"
     return Column(named, metric.heading, values, show)
 

@@ -102,7 +102,7 @@ def _sizes(records: list[Record]) -> list[str]:
 
 def _floor(records: list[Record]) -> str:
     """What a network that gives every pixel the same class would score, where the records have it."""
-    measured = chance(records[0]["cell"]["task"]) if records else None
+    measured = chance(records[0]) if records else None
     scores = (number(r, "metrics", "test", measured.key) for r in records) if measured else ()
     found = sorted({f"{score:.2f} %" for score in scores if score is not None})
     return f"a constant class scores {_one_or_mixed('', found)} {measured.name}" if measured and found else ""

@@ -20,12 +20,25 @@ def headline(task: str) -> Metric | None:
     return next(iter(of_task(task)), None)
 
 
-def chance(task: str) -> Metric | None:
+def resized(record: Record) -> str:
+    """HEIGHTxWIDTH, px, at which a record was scored on purpose; empty where at the size of the targets."""
+    card = tasks.cards().get(record["cell"]["task"])
+    options = at(record, "config", "task", "options")
+    if card is None or not card.resized or not options:
+        return ""
+    name, _, value = card.resized.partition("=")
+    if options.get(name, value) != value:  # records without the option are from before there was another way
+        return ""
+    height, width = (number(record, "config", "data", side) for side in ("size", "width"))
+    return f"{height:.0f}x{width or height:.0f}" if height else "unknown size"
+
+
+def chance(record: Record) -> Metric | None:
     """The headline of networks that learned nothing, where records measure it."""
-    card = tasks.cards().get(task)
+    card = tasks.cards().get(record["cell"]["task"])
     if card is None or card.chance in ("", "classes", "zero"):
         return None
-    return replace(card.metrics[0], key=card.chance)
+    return replace(card.metrics[0], key=card.chance).at(resized(record))
 
 
 def at_chance(record: Record) -> float | None:

@@ -32,14 +32,15 @@ from attnbench.report.tables.columns import (
     compared_equal,
     score,
 )
-from attnbench.report.tables.metrics import class_ious, of_task
+from attnbench.report.tables.metrics import class_ious
 from attnbench.report.tables.table import Table
 
 COUNTED = [PARAMS, DELTA_PARAMS, MACS, ELEMENTWISE, ACTIVATIONS, SEEN, PARAMS_HEAD, MACS_HEAD]
 MEASURED = [LATENCY, TRAINING_STEP, MEMORY, MEMORY_TRAINING]
-SOMETIMES = {  # columns that only some tasks or experiments fill, by their first key
-    column.keys[0] for column in (SEEN, PARAMS_HEAD, MACS_HEAD, TRAINING_STEP, MEMORY_TRAINING, STATUS)
-} | {"test_boundary_f1_mean_percent", "delta_equal_macs_points"}
+SOMETIMES = (  # columns that only some tasks or experiments fill, by what their first key begins with
+    *(column.keys[0] for column in (SEEN, PARAMS_HEAD, MACS_HEAD, TRAINING_STEP, MEMORY_TRAINING, STATUS)),
+    *("test_boundary_f1", "delta_equal_macs_points"),
+)
 
 
 def sections(table: Table) -> dict[str, list[Column]]:
@@ -60,7 +61,7 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         }
     if table.metric is None:
         return {}
-    first, *others = (score(m) for m in of_task(table.task))
+    first, *others = map(score, table.metrics)
     found = {
         "Verdicts": _filled(
             table,
@@ -74,7 +75,7 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         **costs,
     }
     if classes := class_ious(table.records):
-        found["Classes"] = [NAME, *(score(m) for m in classes)]
+        found["Classes"] = [NAME, *(score(m.at(table.resized)) for m in classes)]
     return found
 
 
@@ -88,7 +89,7 @@ def of_csv(table: Table) -> list[Column]:
 
 def _filled(table: Table, columns: list[Column]) -> list[Column]:
     """Without the columns that only some tasks or experiments fill, where no row of the table has them."""
-    return [c for c in columns if c.keys[0] not in SOMETIMES or _is_filled(table, c)]
+    return [c for c in columns if not c.keys[0].startswith(SOMETIMES) or _is_filled(table, c)]
 
 
 def _is_filled(table: Table, column: Column) -> bool:

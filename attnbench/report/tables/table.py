@@ -15,7 +15,7 @@ from attnbench.report.tables.contents import parted
 from attnbench.report.tables.effects import Effect, Rank, compare
 from attnbench.report.tables.equal import compare_equal
 from attnbench.report.tables.folds import averaged
-from attnbench.report.tables.metrics import at_chance, costs_alone, headline
+from attnbench.report.tables.metrics import at_chance, costs_alone, headline, of_task, resized
 from attnbench.tasks import Metric
 
 CONTROL = "none"
@@ -139,10 +139,20 @@ class Table(Remembering):
     def records(self) -> list[Record]:
         return self.once("records", lambda: [r for row in self.rows for r in row.records])
 
+    @cached_property
+    def resized(self) -> str:
+        """HEIGHTxWIDTH, px, at which its rows were scored on purpose; empty: at the targets' own size."""
+        return resized(self.records[0]) if self.records else ""
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """Those of its task, the headline first."""
+        return [metric.at(self.resized) for metric in of_task(self.task)]
+
     @property
     def metric(self) -> Metric | None:
         """What its rows are compared by; None where nothing is trained or the task is not known."""
-        return headline(self.task) if self.trains else None
+        return next(iter(self.metrics), None) if self.trains else None
 
     @property
     def control(self) -> Row | None:

@@ -16,7 +16,7 @@ from rich.text import Text
 from attnbench import records
 from attnbench.records.pace import Likeness, likeness, many, span
 from attnbench.report.load import number
-from attnbench.report.tables.metrics import headline
+from attnbench.report.tables.metrics import headline, resized
 from attnbench.sweep.executors.events import Event
 from attnbench.sweep.plan import AGAIN, Plan
 from attnbench.sweep.progress.registry import Book, Entry
@@ -190,4 +190,8 @@ def _headline(record: records.Record) -> str:
     seconds = f"{record['provenance']['wall_s']:.0f} s"
     metric = headline(record["cell"]["task"])
     value = metric and number(record, "metrics", "test", metric.key)
-    return seconds if metric is None or value is None else f"test {metric.name} {value:.2f}, {seconds}"
+    return (
+        seconds
+        if metric is None or value is None
+        else f"test {metric.at(resized(record)).name} {value:.2f}, {seconds}"
+    )
