@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from attnbench import records
-from attnbench.config.schema import Launch
+from attnbench.config.running import Launch
 from attnbench.sweep import experiment, sweep
 
 CELLS = [

@@ -12,7 +12,8 @@ from torch import nn
 
 from attnbench import records, run
 from attnbench.cell import Cell
-from attnbench.config.schema import Config, Launch
+from attnbench.config.running import Launch
+from attnbench.config.schema import Config
 from attnbench.errors import Unwritable
 from attnbench.sweep import sweep
 from attnbench.tasks.cls import Task

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnbench import data, run, tasks
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.scenes import clips as scenes_clip
 from attnbench.errors import Impossible, UserError

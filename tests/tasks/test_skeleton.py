@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnbench import data, run
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.readers import sbu
 from attnbench.data.scenes import skeletons

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import Any
 
 from attnbench.cell import Cell
-from attnbench.config.schema import Config, Launch
+from attnbench.config.running import Launch
+from attnbench.config.schema import Config
 from attnbench.sweep.executors.events import Event, Work
 from attnbench.sweep.executors.local import Pool
 from attnbench.sweep.executors.seats import accelerators

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.config.schema import Launch
+from attnbench.config.running import Launch
 from attnbench.errors import UserError
 from attnbench.sweep.executors.chunk import Chunk
 from attnbench.sweep.executors.cluster import JOBS
