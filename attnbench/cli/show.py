@@ -50,7 +50,7 @@ def cost_tree(cell: "Cell") -> int:
     from rich.console import Console
 
     from attnbench import cost, tasks
-    from attnbench.run import build
+    from attnbench.running import build
 
     task = tasks.load(cell.config)
     cost.show(build(cell, task), task.cost_shape, Console())

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.config.schema import Launch
-from attnbench.sweep import experiment, sweep
+from attnbench.sweeping import experiment, sweep
 
 CELLS = [
     "data.size=16",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attnbench.config.schema import Launch
 from attnbench.errors import UserError
-from attnbench.sweep.executors.chunk import Chunk
+from attnbench.sweeping.executors.chunk import Chunk
 
 try:
     import ray

@@ -10,9 +10,9 @@ from attnbench.config import compose
 from attnbench.config.schema import Launch
 from attnbench.errors import UserError
 from attnbench.records.pace import likeness
-from attnbench.sweep import experiment, words
-from attnbench.sweep.plan import Plan
-from tests.sweep.test_sweep import cells
+from attnbench.sweeping import experiment, words
+from attnbench.sweeping.plan import Plan
+from tests.sweeping.test_sweep import cells
 
 LARGE = """
 # A large question?
