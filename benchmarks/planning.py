@@ -49,7 +49,7 @@ def _tried(plan: str) -> dict[str, Any]:
 def show(plan: str) -> None:
     """Print how many cells and compositions a plan has, and what importing and planning took, as JSON."""
     before = time.process_time()
-    from attnbench.sweep import experiment
+    from attnbench.sweeping import experiment
 
     started, composed = time.process_time(), _counted()
     cells = experiment.load("quick").cells() if plan == "quick" else experiment.grid(_words())

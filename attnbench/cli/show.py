@@ -61,7 +61,7 @@ def cost_tree(cell: "Cell") -> int:
 
     from attnbench import cost, tasks
     from attnbench.errors import Impossible, UserError
-    from attnbench.run import build
+    from attnbench.running import build
 
     task = tasks.load(cell.config)
     try:

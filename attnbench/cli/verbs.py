@@ -20,14 +20,14 @@ def run(asked: "Asked") -> int:
     if named := next((word for word in asked.words if word.startswith("experiment=")), None):
         raise UserError(f"{named}: an experiment is run by attnbench sweep {named}")
     if asked.several:
-        from attnbench.sweep import experiment
+        from attnbench.sweeping import experiment
 
         return _sweep(experiment.grid(asked.words), asked)
     from rich.console import Console
 
     from attnbench.cli import ready, show
-    from attnbench.sweep import sweep as run_cells
-    from attnbench.sweep.experiment import cell as make
+    from attnbench.sweeping import sweep as run_cells
+    from attnbench.sweeping.experiment import cell as make
 
     cell = make(asked.words)
     if asked.cfg:
@@ -47,7 +47,7 @@ def _record(cell: "Cell", console: "Console") -> "Record":
     """The record of a cell, which is run where it has none."""
     from attnbench import records
     from attnbench.config.rules import stem_note
-    from attnbench.sweep.plan import due
+    from attnbench.sweeping.plan import due
 
     console.print(f"{cell}  [{cell.key}]", markup=False)
     if note := stem_note(cell.config):
@@ -58,14 +58,14 @@ def _record(cell: "Cell", console: "Console") -> "Record":
         return found
     if console.is_terminal:  # what follows takes seconds
         console.print("loading torch, the network and the data")
-    from attnbench.sweep.progress.single import run_shown
+    from attnbench.sweeping.progress.single import run_shown
 
     return run_shown(cell, console)
 
 
 def sweep(asked: "Asked") -> int:
     """Run an experiment."""
-    from attnbench.sweep import experiment
+    from attnbench.sweeping import experiment
 
     name, rest = experiment.chosen(asked.words)
     return _sweep(experiment.load(name or "quick").cells(rest), asked)
@@ -73,8 +73,8 @@ def sweep(asked: "Asked") -> int:
 
 def status(asked: "Asked") -> int:
     """Print how the store stands that the results and runs folders hold."""
-    from attnbench.sweep import experiment
-    from attnbench.sweep.progress import status
+    from attnbench.sweeping import experiment
+    from attnbench.sweeping.progress import status
 
     name, rest = experiment.chosen(asked.words)
     cells = experiment.load(name).cells(rest) if name else []
@@ -89,8 +89,8 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
 
     from attnbench import records, report
     from attnbench.cli import ready
-    from attnbench.sweep import check_alone
-    from attnbench.sweep import sweep as run_cells
+    from attnbench.sweeping import check_alone
+    from attnbench.sweeping import sweep as run_cells
 
     console = Console(highlight=False, soft_wrap=True)
     if not cells:
@@ -180,7 +180,7 @@ def cost(asked: "Asked") -> int:
     """One network's costs; nothing is trained, whatever recipe is named."""
     from attnbench.cli import ready
     from attnbench.cli.show import cost_tree
-    from attnbench.sweep.experiment import cell
+    from attnbench.sweeping.experiment import cell
 
     found = cell([*asked.words, "recipe=none"])
     if asked.cfg:

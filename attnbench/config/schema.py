@@ -1,6 +1,6 @@
 """Every setting: its type, default and bounds. YAML in `conf/` gives values; nothing else defines names.
 
-Training's are in `recipe`, those of where and how cells run in `running`.
+Training's are in `recipe`, those of where and how cells run in `launch`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,8 @@ from typing import Any, cast
 from attnbench import mechanisms
 from attnbench.config.fields import label, number, place, within, word
 from attnbench.config.files import FILED, names
+from attnbench.config.launch import Hardware, Launch, Track
 from attnbench.config.recipe import Precision, Recipe
-from attnbench.config.running import Hardware, Launch, Track
 
 SEEDS = "[0, 4_294_967_295]"  # NumPy's generators take 32 bits
 

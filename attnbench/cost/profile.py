@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench.config.running import Hardware
+from attnbench.config.launch import Hardware
 from attnbench.config.schema import Cost
 from attnbench.cost.counting.count import count
 from attnbench.cost.measuring.latency import latency

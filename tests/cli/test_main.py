@@ -10,7 +10,7 @@ import pytest
 from attnbench import records
 from attnbench.cli.main import main
 from attnbench.config.files import names
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 REFUSED = [
     (["attn=ecca"], "did you mean eca"),

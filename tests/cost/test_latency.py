@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from attnbench import cost
+from attnbench.config.launch import Hardware
 from attnbench.config.recipe import Precision
-from attnbench.config.running import Hardware
 from attnbench.config.schema import Cost
 from attnbench.cost.measuring.latency import median
 from attnbench.cost.measuring.machine import foreign_share, gpu_state

@@ -16,7 +16,7 @@ from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.video import chosen
 from attnbench.data.readers import mnist
 from attnbench.errors import UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 CPU = torch.device("cpu")
 

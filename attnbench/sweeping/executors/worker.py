@@ -21,9 +21,9 @@ from attnbench.cell import Cell
 from attnbench.config.schema import Config
 from attnbench.errors import Interrupted, Unwritable, UserError
 from attnbench.records import Busy
-from attnbench.sweep.executors.events import Tell
-from attnbench.sweep.progress.heartbeat import Heartbeat
-from attnbench.sweep.signals import SIGNALS
+from attnbench.sweeping.executors.events import Tell
+from attnbench.sweeping.progress.heartbeat import Heartbeat
+from attnbench.sweeping.signals import SIGNALS
 
 
 def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None = None) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def attempt(cell: Cell, stop: Callable[[], bool], tell: Tell, seen: int | None =
     Beside an `Event`'s states, `busy` says that another process is running the cell, and `again` that it was
     interrupted and can go on.
     """
-    from attnbench.run import Watcher, run
+    from attnbench.running import Watcher, run
     from attnbench.training.loop import Stopped
 
     beat = Heartbeat(cell, tell)

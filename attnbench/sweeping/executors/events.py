@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnbench.cell import Cell, fingerprint
-from attnbench.config.running import Launch
-from attnbench.sweep.signals import Stop
+from attnbench.config.launch import Launch
+from attnbench.sweeping.signals import Stop
 
 AGAIN_S = 1.0  # before a cell that another process holds, or that took its process with it, is tried again
 
@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Work:
-    """A chunk of cells, and how it is to be run; `seen` as in `run.run`, for each cell that had a record."""
+    """A chunk of cells, and how to run it; `seen` as in `running.run`, for each cell that had a record."""
 
     cells: Sequence[Cell]
     launch: Launch

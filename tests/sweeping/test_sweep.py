@@ -11,15 +11,15 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.cli.main import main
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.records.pace import span
-from attnbench.sweep import sweep
-from attnbench.sweep.executors import base as executors
-from attnbench.sweep.executors import local as pool
-from attnbench.sweep.executors.events import Work
-from attnbench.sweep.experiment import cell
-from attnbench.sweep.plan import Plan
-from attnbench.sweep.signals import Stop
+from attnbench.sweeping import sweep
+from attnbench.sweeping.executors import base as executors
+from attnbench.sweeping.executors import local as pool
+from attnbench.sweeping.executors.events import Work
+from attnbench.sweeping.experiment import cell
+from attnbench.sweeping.plan import Plan
+from attnbench.sweeping.signals import Stop
 from tests.training.test_train import TINY
 
 QUICK = [*TINY, "recipe.epochs=1", "data.train=64", "cost.counters=false", "cost.memory=false"]

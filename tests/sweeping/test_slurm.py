@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from attnbench import records
-from attnbench.sweep.progress.heartbeat import read
+from attnbench.sweeping.progress.heartbeat import read
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 SCRIPT = Path(__file__).parent / "slurm" / "cluster.sh"

@@ -8,10 +8,10 @@ from typing import Any
 from attnbench.cell import Cell
 from attnbench.records.index import opened
 from attnbench.records.pace import many, span
-from attnbench.sweep.plan import AGAIN, Plan
-from attnbench.sweep.progress import registry
-from attnbench.sweep.progress.display import progress
-from attnbench.sweep.progress.heartbeat import FILE, alive, read
+from attnbench.sweeping.plan import AGAIN, Plan
+from attnbench.sweeping.progress import registry
+from attnbench.sweeping.progress.display import progress
+from attnbench.sweeping.progress.heartbeat import FILE, alive, read
 
 SILENT_S = 120.0  # after which a cell of another machine counts as interrupted
 FAILURES = 10  # that are shown

@@ -3,7 +3,7 @@
 import pytest
 
 from attnbench.errors import UserError
-from attnbench.sweep import controls, experiment
+from attnbench.sweeping import controls, experiment
 
 
 def rows(*words: str) -> list[tuple[str, str, int]]:

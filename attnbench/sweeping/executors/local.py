@@ -17,11 +17,11 @@ from typing import Any
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Unwritable
-from attnbench.sweep.executors.events import AGAIN_S, Event, Hear, Tell, Waiting, Work
-from attnbench.sweep.executors.retries import BUSY, Retries
-from attnbench.sweep.executors.seats import environments
+from attnbench.sweeping.executors.events import AGAIN_S, Event, Hear, Tell, Waiting, Work
+from attnbench.sweeping.executors.retries import BUSY, Retries
+from attnbench.sweeping.executors.seats import environments
 
-COMMAND = [sys.executable, "-m", "attnbench.sweep.executors.worker"]
+COMMAND = [sys.executable, "-m", "attnbench.sweeping.executors.worker"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 GROUP_S = 20.0  # for a worker to end after its last cell, and a group after its first process
 ERROR = re.compile(r"\s*[\w.]*(Error|Exception|Exit|Interrupt)\b")  # begins the last line of a traceback

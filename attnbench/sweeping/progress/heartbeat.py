@@ -12,7 +12,7 @@ from typing import Any
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Overdue, Unwritable
-from attnbench.sweep.executors.events import Tell
+from attnbench.sweeping.executors.events import Tell
 
 SECONDS = 2.0  # between two words about a running cell
 

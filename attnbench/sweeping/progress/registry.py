@@ -11,7 +11,7 @@ from typing import Any
 
 from attnbench import records
 from attnbench.errors import Unwritable
-from attnbench.sweep.progress.heartbeat import alive
+from attnbench.sweeping.progress.heartbeat import alive
 
 EVERY_S = 5.0  # between two entries
 FOLDER = "sweeps"  # of the runs folder

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from attnbench.sweep.executors.events import AGAIN_S, Event, Hear, Waiting, Work
-from attnbench.sweep.executors.retries import Retries
+from attnbench.sweeping.executors.events import AGAIN_S, Event, Hear, Waiting, Work
+from attnbench.sweeping.executors.retries import Retries
 
 
 def inline(work: Work, hear: Hear) -> None:
     """One cell after another in this process."""
-    from attnbench.sweep.executors.worker import attempt
+    from attnbench.sweeping.executors.worker import attempt
 
     waiting, retries = Waiting(work.cells), Retries(work)
     while not waiting.empty and not work.stop():
@@ -36,7 +36,7 @@ def inline(work: Work, hear: Hear) -> None:
 
 def processes(work: Work, hear: Hear) -> None:
     """Several processes beside this one."""
-    from attnbench.sweep.executors.local import Pool
+    from attnbench.sweeping.executors.local import Pool
 
     Pool(work).run(hear)
 
@@ -45,7 +45,7 @@ def cluster(name: str) -> Callable[[Work, Hear], None]:
     """The executor that hands chunks of cells to the machines of a cluster."""
 
     def run(work: Work, hear: Hear) -> None:
-        from attnbench.sweep.executors.cluster import Remote
+        from attnbench.sweeping.executors.cluster import Remote
 
         engine = import_module(f"{__package__}.{name}").Engine(work.launch, work.cells[0].config.runs)
         Remote(work, engine).run(hear)

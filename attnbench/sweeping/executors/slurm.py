@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
-from attnbench.sweep.executors.chunk import Chunk
-from attnbench.sweep.executors.cluster import JOBS
-from attnbench.sweep.progress.registry import FOLDER
+from attnbench.sweeping.executors.chunk import Chunk
+from attnbench.sweeping.executors.cluster import JOBS
+from attnbench.sweeping.progress.registry import FOLDER
 
 try:
     import submitit

@@ -7,12 +7,12 @@ import pytest
 from attnbench import mechanisms, records
 from attnbench.cell import Cell
 from attnbench.config import compose
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.records.pace import likeness
-from attnbench.sweep import experiment, words
-from attnbench.sweep.plan import Plan
-from tests.sweep.test_sweep import cells
+from attnbench.sweeping import experiment, words
+from attnbench.sweeping.plan import Plan
+from tests.sweeping.test_sweep import cells
 
 LARGE = """
 # A large question?

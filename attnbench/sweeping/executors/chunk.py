@@ -13,12 +13,12 @@ from types import FrameType
 from typing import Any
 
 from attnbench.cell import Cell
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.config.schema import Config
-from attnbench.sweep.executors.events import Event, Work
-from attnbench.sweep.executors.local import Pool
-from attnbench.sweep.executors.seats import accelerators
-from attnbench.sweep.signals import Stop
+from attnbench.sweeping.executors.events import Event, Work
+from attnbench.sweeping.executors.local import Pool
+from attnbench.sweeping.executors.seats import accelerators
+from attnbench.sweeping.signals import Stop
 
 PATIENCE_S = 60.0  # for a worker to save its cell, before it is killed
 REQUEUE_S = 5.0  # for the cluster to report that a terminated job will be queued again

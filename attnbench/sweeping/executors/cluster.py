@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Unwritable
-from attnbench.sweep.executors.chunk import Chunk
-from attnbench.sweep.executors.events import Event, Hear, Work
-from attnbench.sweep.executors.retries import give_up
-from attnbench.sweep.progress.heartbeat import read
-from attnbench.sweep.progress.registry import FOLDER
+from attnbench.sweeping.executors.chunk import Chunk
+from attnbench.sweeping.executors.events import Event, Hear, Work
+from attnbench.sweeping.executors.retries import give_up
+from attnbench.sweeping.progress.heartbeat import read
+from attnbench.sweeping.progress.registry import FOLDER
 
 JOBS = 16  # at a time, by default
 LARGEST = 50  # cells of a chunk, by default

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from attnbench import cost, data, records, tasks, tracking
 from attnbench.backbones._own import own_attention
 from attnbench.cell import Cell, fingerprint
-from attnbench.config.running import Hardware, Track
+from attnbench.config.launch import Hardware, Track
 from attnbench.config.schema import Config
 from attnbench.data import contents
 from attnbench.data.pipeline.split import Dataset

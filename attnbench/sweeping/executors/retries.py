@@ -5,7 +5,7 @@ from pathlib import Path
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import Unwritable
-from attnbench.sweep.executors.events import Work
+from attnbench.sweeping.executors.events import Work
 
 BUSY = "another process is running it"
 FINAL = ("ended", "refused", "unwritable")  # states that need no second look

@@ -13,7 +13,7 @@ from attnbench.config.load import attention, configure
 from attnbench.config.rules import check_site
 from attnbench.errors import UserError, unknown
 from attnbench.garbage import uncollected
-from attnbench.sweep import controls, form, words
+from attnbench.sweeping import controls, form, words
 
 COORDINATES = ("task", "data", "backbone", "attn", "site", "recipe", "seed")  # what `exclude` goes by
 

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import UserError
-from attnbench.run import Busy, Watcher, run
-from attnbench.sweep.signals import on_signals
+from attnbench.running import Busy, Watcher, run
+from attnbench.sweeping.signals import on_signals
 from attnbench.training.loop import Stopped
 
 

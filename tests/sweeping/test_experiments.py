@@ -4,7 +4,7 @@ import pytest
 
 from attnbench import mechanisms, records
 from attnbench.errors import UserError
-from attnbench.sweep import experiment
+from attnbench.sweeping import experiment
 from tests import committed
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
-from attnbench.sweep.executors.chunk import Chunk
+from attnbench.sweeping.executors.chunk import Chunk
 
 try:
     import ray

@@ -6,7 +6,7 @@ from typing import Any
 
 from attnbench.config import strict
 from attnbench.errors import UserError
-from attnbench.sweep import controls, words
+from attnbench.sweeping import controls, words
 
 PART = ("base", "grid", "exclude", "controls")
 

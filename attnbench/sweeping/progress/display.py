@@ -17,9 +17,9 @@ from attnbench import records
 from attnbench.records.pace import Likeness, likeness, many, span
 from attnbench.report.load import number
 from attnbench.report.tables.metrics import headline, resized
-from attnbench.sweep.executors.events import Event
-from attnbench.sweep.plan import AGAIN, Plan
-from attnbench.sweep.progress.registry import Book, Entry
+from attnbench.sweeping.executors.events import Event
+from attnbench.sweeping.plan import AGAIN, Plan
+from attnbench.sweeping.progress.registry import Book, Entry
 
 EARLY = 0.02  # share of a cell below which its pace says nothing
 EVERY_S = 60.0  # between lines about running cells where there is no terminal to draw on

@@ -10,16 +10,16 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attnbench import records, run
+from attnbench import records, running
 from attnbench.cell import Cell
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.config.schema import Config
 from attnbench.errors import Unwritable
-from attnbench.sweep import sweep
+from attnbench.sweeping import sweep
 from attnbench.tasks.cls import Task
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Stopped, Training
-from tests.sweep.test_sweep import QUICK, cells
+from tests.sweeping.test_sweep import QUICK, cells
 from tests.training.test_train import numbers
 
 
@@ -52,9 +52,9 @@ def small_disk(tmp_path):
 
 def stop_after(steps: int, cell: Cell) -> None:
     taken: list[int] = []
-    watcher = run.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= steps)
+    watcher = running.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= steps)
     with pytest.raises(Stopped):
-        run.run(cell, watcher)
+        running.run(cell, watcher)
 
 
 def memory_for(monkeypatch, images: int) -> None:
@@ -71,7 +71,7 @@ def memory_for(monkeypatch, images: int) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_over(tmp_path, damage):
-    straight = run.run(one(tmp_path / "straight"))
+    straight = running.run(one(tmp_path / "straight"))
     cell, notes = one(tmp_path / "broken"), []
     stop_after(3, cell)
     folder = tmp_path / "broken" / "runs" / cell.key
@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_over(tmp_path, da
         content[len(content) // 2] ^= 255
     broken = {"cut": content[: len(content) // 2], "flip": content, "text": b"no checkpoint"}[damage]
     (folder / "checkpoint.pt").write_bytes(broken)
-    record = run.run(cell, run.Watcher(note=notes.append))
+    record = running.run(cell, running.Watcher(note=notes.append))
     assert numbers(record) == numbers(straight)
     assert (folder / "checkpoint.pt.damaged1").read_bytes() == broken
     assert "is damaged" in notes[0] and "starts over" in notes[0]
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_over(tmp_path, da
 def test_a_batch_that_does_not_fit_is_trained_in_parts_and_the_record_says_so(tmp_path, monkeypatch):
     memory_for(monkeypatch, 8)
     notes: list[str] = []
-    record = run.run(one(tmp_path), run.Watcher(note=notes.append))
+    record = running.run(one(tmp_path), running.Watcher(note=notes.append))
     assert record["status"] == "done"
     assert record["provenance"]["micro_batch"] == 8
     assert record["reason"] == "out of memory with 32 images at once: trained in micro-batches of 8"
@@ -102,11 +102,11 @@ def test_a_batch_that_does_not_fit_is_trained_in_parts_and_the_record_says_so(tm
 
 def test_an_interrupted_cell_goes_on_in_parts_of_the_same_size(tmp_path, monkeypatch):
     memory_for(monkeypatch, 16)
-    straight = run.run(one(tmp_path / "straight"))
+    straight = running.run(one(tmp_path / "straight"))
     cell = one(tmp_path / "broken")
     stop_after(3, cell)
     monkeypatch.undo()  # memory has become free, and still nothing changes within the cell
-    record = run.run(cell)
+    record = running.run(cell)
     assert record["provenance"]["micro_batch"] == 16
     assert numbers(record) == numbers(straight)
     assert record["reason"] == straight["reason"]
@@ -114,7 +114,7 @@ def test_an_interrupted_cell_goes_on_in_parts_of_the_same_size(tmp_path, monkeyp
 
 def test_a_cell_that_never_fits_says_so_with_its_traceback(tmp_path, monkeypatch):
     memory_for(monkeypatch, 0)
-    record = run.run(one(tmp_path))
+    record = running.run(one(tmp_path))
     assert record["status"] == "out_of_memory"
     assert "CUDA out of memory" in record["reason"]
     assert "OutOfMemoryError" in record["traceback"]
@@ -155,12 +155,12 @@ def test_what_a_cell_raises_is_in_its_record_and_log_without_this_machines_paths
     def broken(*_):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(run, "build", broken)
+    monkeypatch.setattr(running, "build", broken)
     cell = one(tmp_path)
     assert sweep([cell], Launch(executor="inline"), console) == 1
     record = records.find(tmp_path, cell.key)
     assert record["reason"] == "RuntimeError: shapes differ"
-    assert 'File "attnbench/run.py"' in record["traceback"]
+    assert 'File "attnbench/running.py"' in record["traceback"]
     assert str(Path.cwd()) not in record["traceback"]
     log = (tmp_path / "runs" / cell.key / "log.txt").read_text()
     assert "shapes differ" in log and "started by process" in log
@@ -216,18 +216,18 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(small_d
     with pytest.raises(Unwritable, match="read-only"):
         sweep(wanted, Launch(executor="inline"), console)
     with pytest.raises(Unwritable, match="read-only"):
-        run.run(wanted[0])
+        running.run(wanted[0])
     assert records.read(disk) == ([], {})
     assert not (disk.parent / "runs").exists()
 
 
 def test_a_record_that_another_process_made_meanwhile_is_left_as_it_is(tmp_path):
     cell = one(tmp_path)
-    first = run.run(cell)
+    first = running.run(cell)
     stamp = records.stamp(tmp_path, cell.key)
-    assert run.run(cell)["provenance"] == first["provenance"]
+    assert running.run(cell)["provenance"] == first["provenance"]
     assert records.stamp(tmp_path, cell.key) == stamp
-    replaced = run.run(cell, seen=stamp)
+    replaced = running.run(cell, seen=stamp)
     assert records.stamp(tmp_path, cell.key) != stamp
     assert numbers(replaced) == numbers(first)
 

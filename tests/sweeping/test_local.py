@@ -12,18 +12,18 @@ import pytest
 from rich.console import Console
 
 from attnbench import records
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
-from attnbench.sweep.executors import cluster as remote
-from attnbench.sweep.executors import local as pool
-from attnbench.sweep.executors import seats
-from attnbench.sweep.executors.chunk import Chunk
-from attnbench.sweep.executors.events import Event, Waiting, Work
-from attnbench.sweep.plan import Plan
-from attnbench.sweep.progress import heartbeat, registry, status
-from attnbench.sweep.progress.display import Board
-from attnbench.sweep.signals import Stop
-from tests.sweep.test_sweep import cells
+from attnbench.sweeping.executors import cluster as remote
+from attnbench.sweeping.executors import local as pool
+from attnbench.sweeping.executors import seats
+from attnbench.sweeping.executors.chunk import Chunk
+from attnbench.sweeping.executors.events import Event, Waiting, Work
+from attnbench.sweeping.plan import Plan
+from attnbench.sweeping.progress import heartbeat, registry, status
+from attnbench.sweeping.progress.display import Board
+from attnbench.sweeping.signals import Stop
+from tests.sweeping.test_sweep import cells
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -64,7 +64,7 @@ def test_what_a_worker_says_is_heard_and_every_cell_ends(tmp_path, monkeypatch):
 def test_processes_forked_while_a_worker_listens_come_to_their_end():
     code = (
         "import multiprocessing, threading\n"
-        "from attnbench.sweep.executors.worker import _orders\n"
+        "from attnbench.sweeping.executors.worker import _orders\n"
         "orders = _orders([], threading.Event())\n"
         "next(orders)\n"  # from here on a thread waits for the next
         "one = multiprocessing.get_context('fork').Process(target=int)\n"
@@ -297,13 +297,13 @@ def test_jobs_are_cancelled_when_someone_asks_to_stop(tmp_path):
 @pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])
 def test_a_missing_package_is_named_with_what_brings_it(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"attnbench.sweep.executors.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"attnbench.sweeping.executors.{name}", raising=False)
     with pytest.raises(UserError, match=rf"pip install 'attnbench\[{name}\]'"):
-        importlib.import_module(f"attnbench.sweep.executors.{name}")
+        importlib.import_module(f"attnbench.sweeping.executors.{name}")
 
 
 def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
-    slurm = pytest.importorskip("attnbench.sweep.executors.slurm", exc_type=(ImportError, UserError))
+    slurm = pytest.importorskip("attnbench.sweeping.executors.slurm", exc_type=(ImportError, UserError))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="this machine has no sbatch"):
         slurm.Engine(Launch(executor="slurm"), str(tmp_path))

@@ -8,15 +8,15 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.cell import Cell
-from attnbench.config.running import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.records.pace import many
-from attnbench.sweep.executors.base import EXECUTORS
-from attnbench.sweep.executors.events import Work
-from attnbench.sweep.executors.seats import environments
-from attnbench.sweep.plan import Plan
-from attnbench.sweep.progress.display import Board
-from attnbench.sweep.signals import on_signals
+from attnbench.sweeping.executors.base import EXECUTORS
+from attnbench.sweeping.executors.events import Work
+from attnbench.sweeping.executors.seats import environments
+from attnbench.sweeping.plan import Plan
+from attnbench.sweeping.progress.display import Board
+from attnbench.sweeping.signals import on_signals
 
 CLUSTER_JOBS = 16  # at a time, by default
 
