@@ -281,7 +281,7 @@ def test_conditions_name_what_is_constant_and_what_is_mixed(tmp_path: Path) -> N
         "Device: mixed (H200, cpu), threads 1",
         "Versions: torch mixed (2.15.0, 2.6.0)",
         "Commit: mixed (aaaaaaaaaa, bbbbbbbbbb); 1 of 2 cells with uncommitted changes",
-        "Run: 2026-11-22 to 2026-12-01",
+        "Run dates: 2026-11-22 to 2026-12-01",
         "Fingerprint: 0123456789ab",
     ):
         assert f"- {told}\n" in text
