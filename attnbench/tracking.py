@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attnbench.config.schema import Track
+from attnbench.config.launch import Track
 from attnbench.errors import UserError, unknown
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from attnbench import data, tasks
 from attnbench.config.schema import Config
 from attnbench.data.pipeline.split import Resident
 from attnbench.errors import UserError
-from attnbench.run import pick_device
-from attnbench.sweep.experiment import cell
+from attnbench.running import pick_device
+from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Training, formatted
 

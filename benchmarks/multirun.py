@@ -19,7 +19,7 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path=str(folder("conf").resolve()), config_name="config")
     def job(composed: DictConfig) -> None:
-        from attnbench.run import run
+        from attnbench.running import run
 
         config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
         config.data.classes = data.classes(config.data, config.task.name)

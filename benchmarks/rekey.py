@@ -14,7 +14,7 @@ from typing import Any
 from attnbench import records
 from attnbench.cell import Cell
 from attnbench.errors import UserError
-from attnbench.sweep import experiment
+from attnbench.sweeping import experiment
 
 ELSEWHERE = ("hardware", "launch", "track", "site")  # where and how it ran; the site's name
 FORMER = ("name", "sites", "trains", "origin", "tasks")  # facts that were stored otherwise

@@ -17,11 +17,16 @@ FILES = {
 ONLY = {  # package -> the modules that may import it
     "hydra": ["attnbench.config", "benchmarks.multirun"],
     "wandb": ["attnbench.tracking"],
-    "submitit": ["attnbench.sweep.executors.slurm"],
-    "ray": ["attnbench.sweep.executors.ray"],
-    "attnbench.config.load": ["attnbench.cli", "attnbench.sweep.experiment", "attnbench.cost.published"],
-    "attnbench.run": ["attnbench.sweep", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
-    "attnbench.sweep": ["attnbench.sweep", "attnbench.cli.verbs", "attnbench.cli.listing", "benchmarks"],
+    "submitit": ["attnbench.sweeping.executors.slurm"],
+    "ray": ["attnbench.sweeping.executors.ray"],
+    "attnbench.config.load": ["attnbench.cli", "attnbench.sweeping.experiment", "attnbench.cost.published"],
+    "attnbench.running": ["attnbench.sweeping", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
+    "attnbench.sweeping": [
+        "attnbench.sweeping",
+        "attnbench.cli.verbs",
+        "attnbench.cli.listing",
+        "benchmarks",
+    ],
 }
 TORCHLESS = [
     "cell",

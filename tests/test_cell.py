@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from attnbench.cell import Cell, settled
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 
 def test_label_names_only_what_differs_from_the_defaults():

@@ -18,8 +18,8 @@ from attnbench import provenance, records
 from attnbench.cell import Cell
 from attnbench.cli.main import main
 from attnbench.errors import Unwritable
-from attnbench.sweep.experiment import cell
-from attnbench.sweep.signals import on_signals
+from attnbench.sweeping.experiment import cell
+from attnbench.sweeping.signals import on_signals
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path):

@@ -12,7 +12,7 @@ from attnbench.config import compose, files
 from attnbench.config.files import names
 from attnbench.errors import UserError, unknown
 from attnbench.mechanisms.signature import Argument
-from attnbench.sweep import experiment, words
+from attnbench.sweeping import experiment, words
 
 
 def lines(kind: str | None = None, name: str | None = None, *rest: str) -> Iterator[str]:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from attnbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from attnbench.cell import Cell
     from attnbench.cli.parser import Asked
+    from attnbench.records import Record
 
 
 def run(asked: "Asked") -> int:
@@ -17,18 +20,14 @@ def run(asked: "Asked") -> int:
     if named := next((word for word in asked.words if word.startswith("experiment=")), None):
         raise UserError(f"{named}: an experiment is run by attnbench sweep {named}")
     if asked.several:
-        from attnbench.sweep import experiment
+        from attnbench.sweeping import experiment
 
         return _sweep(experiment.grid(asked.words), asked)
     from rich.console import Console
 
-    from attnbench import records
-    from attnbench.cli import ready
-    from attnbench.cli.show import record_lines
-    from attnbench.config.rules import stem_note
-    from attnbench.sweep import sweep as run_cells
-    from attnbench.sweep.experiment import cell as make
-    from attnbench.sweep.plan import due
+    from attnbench.cli import ready, show
+    from attnbench.sweeping import sweep as run_cells
+    from attnbench.sweeping.experiment import cell as make
 
     cell = make(asked.words)
     if asked.cfg:
@@ -38,29 +37,35 @@ def run(asked: "Asked") -> int:
     if asked.dry_run:
         return run_cells([cell], replace(cell.config.launch, retry=True), console, dry=True)
     ready.check([cell])
+    found = _record(cell, console)
+    for line in (*show.record_lines(found), *show.files(cell)):
+        console.print(line, markup=False)
+    return 0 if found["status"] in ("done", "skipped", "diverged") else 1
+
+
+def _record(cell: "Cell", console: "Console") -> "Record":
+    """The record of a cell, which is run where it has none."""
+    from attnbench import records
+    from attnbench.config.rules import stem_note
+    from attnbench.sweeping.plan import due
+
     console.print(f"{cell}  [{cell.key}]", markup=False)
     if note := stem_note(cell.config):
         console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
-    if found is None or due(cell, found, retry=True):
-        if console.is_terminal:  # what follows takes seconds
-            console.print("loading torch, the network and the data")
-        from attnbench.sweep.progress.single import run_shown
-
-        found = run_shown(cell, console)
-    else:
+    if found is not None and not due(cell, found, retry=True):
         console.print("done before; its record:")
-    for line in record_lines(found):
-        console.print(line, markup=False)
-    console.print(f"record: {records.path(Path(cell.config.results), cell.key)}", markup=False)
-    if (kept := Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file():
-        console.print(f"weights: {kept}", markup=False)
-    return 0 if found["status"] in ("done", "skipped", "diverged") else 1
+        return found
+    if console.is_terminal:  # what follows takes seconds
+        console.print("loading torch, the network and the data")
+    from attnbench.sweeping.progress.single import run_shown
+
+    return run_shown(cell, console)
 
 
 def sweep(asked: "Asked") -> int:
     """Run an experiment."""
-    from attnbench.sweep import experiment
+    from attnbench.sweeping import experiment
 
     name, rest = experiment.chosen(asked.words)
     return _sweep(experiment.load(name or "quick").cells(rest), asked)
@@ -68,8 +73,8 @@ def sweep(asked: "Asked") -> int:
 
 def status(asked: "Asked") -> int:
     """Print how the store stands that the results and runs folders hold."""
-    from attnbench.sweep import experiment
-    from attnbench.sweep.progress import status
+    from attnbench.sweeping import experiment
+    from attnbench.sweeping.progress import status
 
     name, rest = experiment.chosen(asked.words)
     cells = experiment.load(name).cells(rest) if name else []
@@ -84,8 +89,8 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
 
     from attnbench import records, report
     from attnbench.cli import ready
-    from attnbench.sweep import check_alone
-    from attnbench.sweep import sweep as run_cells
+    from attnbench.sweeping import check_alone
+    from attnbench.sweeping import sweep as run_cells
 
     console = Console(highlight=False, soft_wrap=True)
     if not cells:
@@ -119,7 +124,6 @@ def _written(paths: "Sequence[Path]") -> str:
 def report(asked: "Asked") -> int:
     """Write the leaderboards from the records."""
     from attnbench import report
-    from attnbench.cost.published import table as published
 
     kinds = [w for w in asked.words if "=" not in w]
     given = dict(w.removeprefix("report.").split("=", 1) for w in asked.words if "=" in w)
@@ -133,6 +137,8 @@ def report(asked: "Asked") -> int:
         raise UserError("results=: name a folder")
     results = Path(given.get("results", "results"))
     if "published" in kinds:
+        from attnbench.cost.published import table as published
+
         print(_written(published.write(results)))
     if "published" not in kinds or "survey" in kinds:
         choice = report.Choice("survey" in kinds, report.points(given.get("difference")))
@@ -174,7 +180,7 @@ def cost(asked: "Asked") -> int:
     """One network's costs; nothing is trained, whatever recipe is named."""
     from attnbench.cli import ready
     from attnbench.cli.show import cost_tree
-    from attnbench.sweep.experiment import cell
+    from attnbench.sweeping.experiment import cell
 
     found = cell([*asked.words, "recipe=none"])
     if asked.cfg:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from typing import Any
 
-from attnbench.config.schema import Config, Recipe
+from attnbench.config.recipe import Recipe
+from attnbench.config.schema import Config
 
 # Setting -> the setting it depends on, and the values of that with which it acts (None: any but 0).
 DEPENDS: dict[str, tuple[str, tuple[str, ...] | None]] = {

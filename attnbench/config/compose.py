@@ -1,6 +1,5 @@
 """Hydra composes `conf/`, the users' folders and words into one configuration."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from attnbench.config import files, keys
 from attnbench.config.schema import Config
 from attnbench.errors import UserError
+from attnbench.garbage import uncollected
 
 
 def composed(words: Sequence[str], places: Sequence[Path]) -> DictConfig:
@@ -58,17 +58,13 @@ def _hydra() -> Iterator[None]:
     Plugins.instance()  # they register with the store as it is
     store, outer = ConfigStore.instance(), GlobalHydra.instance().hydra
     before, store.repo = store.repo, _repository()
-    collecting = gc.isenabled()
-    gc.disable()  # composing makes much that dies at once, among much that stays
     GlobalHydra.instance().hydra = None
     try:
-        with initialize_config_dir(str(files.folder("conf").resolve()), version_base="1.3"):
+        with uncollected(), initialize_config_dir(str(files.folder("conf").resolve()), version_base="1.3"):
             yield
     finally:
         store.repo = before
         GlobalHydra.instance().hydra = outer
-        if collecting:
-            gc.enable()
 
 
 @cache

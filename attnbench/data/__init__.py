@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnbench.config import sources
 from attnbench.config.files import names
-from attnbench.config.schema import Augment, Config, Data, Origin, Served
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Config, Data, Origin, Served
 from attnbench.errors import UserError, unknown
 from attnbench.identity import module_file, source
 from attnbench.tasks import Card

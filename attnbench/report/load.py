@@ -1,15 +1,14 @@
 """From a results folder to the records that a table can show, and the numbers in them."""
 
-import gc
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from attnbench import records
+from attnbench.garbage import uncollected
 from attnbench.records import Record, schema
 
 VARIES = ("attn", "site", "seed", "hardware", "track", "launch", "results", "runs")  # settings, in a table
@@ -25,23 +24,11 @@ class Loaded:
 
 def load(results: Path) -> Loaded:
     """Read `results/cells/*.json`; a file that is no record is kept by name, with the reason."""
-    with without_collection():
+    with uncollected():
         found, damaged = records.read(results)
     wrong = {f"{r['key']}.json": why for r in found if (why := schema.problem(r))}
     good = [record for record in found if f"{record['key']}.json" not in wrong]
     return Loaded(good, dict(sorted({**damaged, **wrong}.items())))
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Thousands of records are all kept: to look for garbage among them takes as long as to read them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def at(record: Record, *path: str) -> Any:

@@ -14,7 +14,7 @@ from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft
 from attnbench.grafting.sites import match
 from attnbench.mechanisms import entries
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training.watched import Watched
 from tests.networks import backbone
 

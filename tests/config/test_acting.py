@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from attnbench import records
 from attnbench.config.acting import DEPENDS, acting, acts, inactive
-from attnbench.config.schema import Recipe
-from attnbench.sweep.experiment import cell
+from attnbench.config.recipe import Recipe
+from attnbench.sweeping.experiment import cell
 from tests import committed
 
 SHORT = ("data=cifar10", "data.root=x", "recipe=short")

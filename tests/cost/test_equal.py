@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from attnbench import cost, run, tasks
+from attnbench import cost, running, tasks
 from attnbench.backbones import _sizes as sizes
 from attnbench.backbones import build, size
 from attnbench.backbones._sizes import Size
@@ -96,10 +96,10 @@ def test_the_wider_control_costs_as_much_as_its_candidate(tmp_path, by, near):
         control.site == candidate.site and control.table == candidate.table and control.key != candidate.key
     )
     shape = tasks.load(control.config).cost_shape
-    theirs, ours = (run.build(c) for c in (candidate, control))
+    theirs, ours = (running.build(c) for c in (candidate, control))
     assert figure(ours, shape, by) == pytest.approx(figure(theirs, shape, by), rel=near)
     assert cost.parameters(ours)["params_attention"] == 0
-    assert figure(ours, shape, by) > figure(run.build(cell(runs=tmp_path)), shape, by)
+    assert figure(ours, shape, by) > figure(running.build(cell(runs=tmp_path)), shape, by)
 
 
 def figure(network, shape, by):
@@ -108,11 +108,11 @@ def figure(network, shape, by):
 
 def test_the_search_is_kept_for_other_seeds(tmp_path, monkeypatch):
     words = ("attn=wide", "attn.of=se", "attn.by=params")
-    first = cost.equal.resized(cell(*words, runs=tmp_path), run.build)
+    first = cost.equal.resized(cell(*words, runs=tmp_path), running.build)
     monkeypatch.setattr(cost.equal, "_search", None)
-    assert cost.equal.resized(cell(*words, "seed=7", runs=tmp_path), run.build) == first
+    assert cost.equal.resized(cell(*words, "seed=7", runs=tmp_path), running.build) == first
     assert first.args["widths"] > [16, 32, 64]
-    assert cost.equal.resized(cell("attn=se", runs=tmp_path), run.build) is None
+    assert cost.equal.resized(cell("attn=se", runs=tmp_path), running.build) is None
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from attnbench import run
+from attnbench import running
 from attnbench.config.rules import stem_note
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 WORDS = ["data=scenes", "recipe=none", "cost.latency=false", "cost.memory=false", "hardware.device=cpu"]
 
@@ -18,8 +18,8 @@ WORDS = ["data=scenes", "recipe=none", "cost.latency=false", "cost.memory=false"
     ],
 )
 def test_counts_are_of_the_measured_size_and_parameters_of_the_trained_network(tmp_path, words, macs, params):
-    trained = run.build(cell([*WORDS, *(w for w in words if not w.startswith("cost.input"))]))
-    record = run.run(cell([*WORDS, *words, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]))
+    trained = running.build(cell([*WORDS, *(w for w in words if not w.startswith("cost.input"))]))
+    record = running.run(cell([*WORDS, *words, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]))
     assert (record["status"], record["cost"]["unmeasured"]) == ("done", {})
     assert (record["cost"]["macs"], record["cost"]["params"]) == (macs, params)
     assert params == sum(p.numel() for p in trained.parameters())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attnbench import records, run
+from attnbench import records, running
 from attnbench.cli.main import main
 from attnbench.data import contents
 from attnbench.data.pipeline import shared_memory, stream
@@ -17,7 +17,7 @@ from attnbench.errors import UserError
 from attnbench.report.pages.leaderboard import markdown
 from attnbench.report.tables.conditions import differing
 from attnbench.report.tables.table import tables
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged
 from tests.report.test_report import record
@@ -88,7 +88,7 @@ def test_a_set_that_was_read_before_is_confirmed_without_reading(
 ) -> None:
     here = images(tmp_path / "here")
     done = cell([*words, f"data.root={here}"])
-    run.run(done)
+    running.run(done)
     monkeypatch.setattr(contents, "_read", lambda config: pytest.fail("was read again"))
     contents.confirm([done])
     monkeypatch.setattr(contents, "_read", lambda config: "files:0123456789abcdef")
@@ -171,7 +171,7 @@ def test_a_small_shared_memory_is_refused_before_the_first_batch(
     monkeypatch.setattr(shared_memory, "available", lambda: 3000)
     each = cell([*words, f"data.root={images(tmp_path / 'here')}", "hardware.workers=2"])
     with pytest.raises(UserError) as error:
-        run.run(each)
+        running.run(each)
     # Five batches of 16 images of 8x8x3 bytes: evaluation's are twice as large as training's.
     assert (
         f"2 loader processes need {5 * 16 * 192 / 1e6:.0f} MB of shared memory (/dev/shm), and 0 MB are free"

@@ -10,8 +10,8 @@ from attnbench import data
 from attnbench.backbones import build
 from attnbench.data.scenes.probes import SIDE, VIEW, Element, digits, factorial, row
 from attnbench.errors import UserError
-from attnbench.run import run
-from attnbench.sweep.experiment import cell
+from attnbench.running import run
+from attnbench.sweeping.experiment import cell
 
 IMAGES = ("same", "recall", "route", "place")
 ORACLES = {

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from attnbench import data
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.video import chosen
 from attnbench.data.readers import mnist
 from attnbench.errors import UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from attnbench import records
-from attnbench.config.schema import Launch
-from attnbench.sweep import experiment, sweep
+from attnbench.config.launch import Launch
+from attnbench.sweeping import experiment, sweep
 
 CELLS = [
     "data.size=16",

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from attnbench.sweep.executors import worker
+from attnbench.sweeping.executors import worker
 
 
 def deadly(cell, *arguments):

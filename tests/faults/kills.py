@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from attnbench import records
-from attnbench.sweep.plan import AGAIN
-from attnbench.sweep.progress.heartbeat import read
+from attnbench.sweeping.plan import AGAIN
+from attnbench.sweeping.progress.heartbeat import read
 from tests.faults import command
 
 
@@ -23,7 +23,7 @@ def workers(driver: int) -> list[int]:
             words = (process / "cmdline").read_text()
         except (OSError, ValueError, IndexError):
             continue
-        if parent == driver and "attnbench.sweep.executors.worker" in words:
+        if parent == driver and "attnbench.sweeping.executors.worker" in words:
             found.append(int(process.name))
     return found
 

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from attnbench.sweep.executors import worker
+from attnbench.sweeping.executors import worker
 
 PLAN = json.loads(os.environ["ATTNBENCH_TEST_SIGNALS"])  # seed -> [signal, moment]
 MARKS = Path(os.environ["ATTNBENCH_TEST_MARKS"])  # a file for each cell that was signalled
@@ -37,7 +37,7 @@ def prepare() -> None:
     if hasattr(worker, "prepared"):
         return
     worker.prepared = True
-    from attnbench import records, run
+    from attnbench import records, running
     from attnbench.training import loop
 
     take, evaluate, placed = loop.Training.take, loop.evaluate, records._placed
@@ -60,7 +60,7 @@ def prepare() -> None:
             strike("writing")
         return placed(file, target, replace)
 
-    loop.Training.take, loop.evaluate, run.evaluate, records._placed = trained, validated, tested, written
+    loop.Training.take, loop.evaluate, running.evaluate, records._placed = trained, validated, tested, written
 
 
 attempt = worker.attempt

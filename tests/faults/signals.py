@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from attnbench.sweep import experiment, sweep
-from attnbench.sweep.executors import local
+from attnbench.sweeping import experiment, sweep
+from attnbench.sweeping.executors import local
 from tests.faults import CELLS
 
 ASKED = ("SIGTERM", "SIGINT", "SIGUSR2")  # a worker saves its cell and ends

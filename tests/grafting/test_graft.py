@@ -350,7 +350,7 @@ def test_exclusions_from_weight_decay_are_names_of_parameters() -> None:
 
 
 def test_a_mechanism_s_learning_rates_reach_the_optimizer_and_others_keep_the_recipe_s():
-    from attnbench.config.schema import Optimizer
+    from attnbench.config.recipe import Optimizer
     from attnbench.training.optim import optimizer
 
     model = network()

@@ -7,7 +7,7 @@ import torch
 from attnbench import mechanisms
 from attnbench.checks import suite
 from attnbench.checks.suite import Case
-from attnbench.sweep import words
+from attnbench.sweeping import words
 
 MODULES = ("static", "pointwise", "mlp")  # those that stand at places
 

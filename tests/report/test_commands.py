@@ -14,7 +14,7 @@ from attnbench.config import load as compose
 from attnbench.report.query import commands
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
-from attnbench.sweep import experiment
+from attnbench.sweeping import experiment
 from tests import committed
 from tests.report.test_report import put
 

@@ -60,7 +60,7 @@ def test_a_report_of_nothing_new_reads_and_writes_nothing(
     first = report.write(put(tmp_path, *grid()))
     stamps = {path: path.stat().st_mtime_ns for path in first}
     read: list[Path] = []
-    module = import_module("attnbench.report.write")
+    module = import_module("attnbench.report.writing")
     monkeypatch.setattr(module, "load", lambda results: read.append(results) or load(results))
     assert report.write(tmp_path) == first and not read
     assert stamps == {path: path.stat().st_mtime_ns for path in first}

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench import data, run, tasks
-from attnbench.config.schema import Augment
+from attnbench import data, running, tasks
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.scenes import clips as scenes_clip
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.tasks._clips import TemporalLSTM, TemporalMean
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ SMALL = ["data.size=16", "data.frames=4", "data.train=96", "data.val=16", "data.
 
 def network(*arguments: str):
     each = cell(["task=clip", *SMALL, *arguments])
-    return run.build(each, tasks.load(each.config)), each.config
+    return running.build(each, tasks.load(each.config)), each.config
 
 
 # The data
@@ -169,7 +169,7 @@ def test_heads_tell_of_themselves():
 @pytest.mark.parametrize("backbone", ["resnet18", "vit_tiny_patch16_224"])
 def test_networks_of_timm_serve_as_backbones(backbone: str):
     each = cell(["task=clip", f"backbone={backbone}", "data.size=32", "data.frames=2"])
-    model = run.build(each).eval()
+    model = running.build(each).eval()
     assert model(torch.randn(1, 2, 3, 32, 32)).shape == (1, 8)
     assert model.maps(torch.randn(1, 2, 3, 32, 32)).ndim == 5
 
@@ -261,7 +261,7 @@ def test_costs_are_of_a_whole_clip():
 def test_a_cell_runs_to_its_record_and_shows_the_same_numbers_again(tmp_path):
     words = ["task=clip", *SMALL, "recipe.epochs=1", "cost.latency=false", "cost.memory=false"]
     where = [f"results={tmp_path}/{{}}", f"runs={tmp_path}/{{}}"]
-    records = [run.run(cell([*words, *(w.format(n) for w in where), "hardware.threads=1"])) for n in "ab"]
+    records = [running.run(cell([*words, *(w.format(n) for w in where), "hardware.threads=1"])) for n in "ab"]
     first, second = (record["metrics"]["test"] for record in records)
     assert records[0]["status"] == "done", records[0]["reason"]
     assert first == second

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from attnbench import data, run, tasks
+from attnbench import data, running, tasks
 from attnbench.errors import Impossible, UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.tasks.retrieval import Meter, ranking
 
 CPU = torch.device("cpu")
@@ -176,7 +176,7 @@ def test_too_few_clips_are_refused():
 def test_the_network_gives_classes_in_training_and_vectors_to_compare():
     each = cell(SMALL)
     task = tasks.load(each.config)
-    model = run.build(each, task)
+    model = running.build(each, task)
     clips = torch.randn(3, 2, 3, 16, 16)
     assert model(clips).shape == (3, 10)
     assert task.predict(model.eval(), clips).shape == (3, 64)
@@ -185,7 +185,7 @@ def test_the_network_gives_classes_in_training_and_vectors_to_compare():
 
 def test_a_head_without_a_vector_is_impossible():
     each = cell(SMALL)
-    model = run.build(each)
+    model = running.build(each)
     model.head = torch.nn.Flatten()
     with pytest.raises(Impossible, match="no vector"):
         model(torch.randn(1, 2, 3, 16, 16))
@@ -193,7 +193,7 @@ def test_a_head_without_a_vector_is_impossible():
 
 def test_a_cell_runs_to_its_record(tmp_path: Path):
     words = ["recipe.epochs=1", "cost.latency=false", "cost.memory=false", "hardware.threads=1"]
-    record = run.run(cell([*SMALL, *words, f"results={tmp_path}", f"runs={tmp_path}"]))
+    record = running.run(cell([*SMALL, *words, f"results={tmp_path}", f"runs={tmp_path}"]))
     assert record["status"] == "done", record["reason"]
     assert set(record["metrics"]["test"]) == {"rank1", "rank5", "map", "queries", "queries_left_out"}
 

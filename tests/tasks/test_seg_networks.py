@@ -19,8 +19,8 @@ from attnbench.grafting.attached import inside
 from attnbench.grafting.graft import graft, mechanisms
 from attnbench.mechanisms import entries, load
 from attnbench.mechanisms.base import Place
-from attnbench.run import build, run
-from attnbench.sweep.experiment import cell
+from attnbench.running import build, run
+from attnbench.sweeping.experiment import cell
 from attnbench.tasks import segmentation
 from attnbench.tasks.segmentation.decoders import AtrousPooling, Head, PyramidPooling, plain
 from tests.networks import backbone, liven

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from attnbench import data, run, tasks
+from attnbench import data, running, tasks
 from attnbench.backbones import whole
 from attnbench.data.readers import svhn
 from attnbench.data.scenes import sequence
 from attnbench.errors import UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.tasks._decoder import MeanDecoder
 from attnbench.tasks.sequence import AFTER, Meter
 
@@ -23,7 +23,7 @@ SMALL = ["task=sequence", "data.size=16", "data.train=64", "data.val=16", "data.
 def built(*arguments: str):
     each = cell([*SMALL, *arguments])
     task = tasks.load(each.config)
-    return run.build(each, task), task
+    return running.build(each, task), task
 
 
 # The data
@@ -149,7 +149,7 @@ def test_metrics_by_hand():
 
 def test_a_cell_runs_to_its_record(tmp_path: Path):
     words = ["recipe.epochs=1", "cost.latency=false", "cost.memory=false", "hardware.threads=1"]
-    record = run.run(cell([*SMALL, *words, f"results={tmp_path}", f"runs={tmp_path}"]))
+    record = running.run(cell([*SMALL, *words, f"results={tmp_path}", f"runs={tmp_path}"]))
     assert record["status"] == "done", record["reason"]
     assert set(record["metrics"]["test"]) == {"sequence_accuracy", "symbol_accuracy", "loss"}
     assert record["cost"]["macs"] > 0

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from attnbench import data, run
-from attnbench.config.schema import Augment
+from attnbench import data, running
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.readers import sbu
 from attnbench.data.scenes import skeletons
 from attnbench.errors import Impossible, UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 
 CPU = torch.device("cpu")
 SMALL = ["task=skeleton", "backbone=lstm", "data.train=96", "data.val=18", "data.test=18"]
@@ -81,28 +81,28 @@ def test_figures_that_cannot_be_are_refused(argument: str, message: str):
 
 def test_the_control_has_the_parameters_of_sta_lstms_main_network():
     each = cell([*SMALL, "data.classes=6"])
-    model = run.build(each)
+    model = running.build(each)
     lstm = sum(p.numel() for p in model.network.lstm.parameters())
     assert lstm == 4 * 100 * (45 + 100) + 800 + 2 * (4 * 100 * 200 + 800)
     assert (model.network.classes, model.network.width) == (6, 100)
 
 
 def test_the_control_averages_the_scores_of_all_frames():
-    model = run.build(cell(SMALL)).eval()
+    model = running.build(cell(SMALL)).eval()
     x = torch.randn(2, 24, 15, 3)
     states = model.network.lstm(x.flatten(2))[0]
     assert torch.allclose(model(x), model.network.classify(states).mean(1), atol=1e-6)
 
 
 def test_attention_stands_instead_of_the_control():
-    model = run.build(cell([*SMALL, "attn=sta_lstm"]))
+    model = running.build(cell([*SMALL, "attn=sta_lstm"]))
     assert type(model.network).__name__ == "STALSTM"
     assert model(torch.randn(2, 24, 15, 3)).shape == (2, 6)
 
 
 def test_what_reads_maps_cannot():
     with pytest.raises(Impossible, match="skeletons arrive there; SE reads maps"):
-        run.build(cell([*SMALL, "attn=se", "site=network"]))
+        running.build(cell([*SMALL, "attn=se", "site=network"]))
 
 
 @pytest.mark.parametrize("backbone", ["resnet8", "whole"])
@@ -114,7 +114,7 @@ def test_a_backbone_for_images_is_refused(backbone: str):
 def test_a_cell_learns(tmp_path: Path):
     words = ["data.train=120", "data.frames=12", "recipe=skeleton", "recipe.epochs=3", "hardware.threads=1"]
     words += ["cost.latency=false", "cost.memory=false", f"results={tmp_path}", f"runs={tmp_path}"]
-    record = run.run(cell([*SMALL, *words]))
+    record = running.run(cell([*SMALL, *words]))
     assert record["status"] == "done", record["reason"]
     assert record["curve"][-1]["train_objective"] < record["curve"][0]["train_objective"]
     assert record["cost"]["input"] == [12, 15, 3]

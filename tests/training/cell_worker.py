@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from attnbench import run
+from attnbench import running
 from attnbench.config.schema import Config
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training import distributed, evaluation, loop
 
-formatted, build = evaluation.formatted, run.build
+formatted, build = evaluation.formatted, running.build
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def in_double(patch: pytest.MonkeyPatch) -> None:
         for images, targets in formatted(steps, config):
             yield images.double(), targets
 
-    patch.setattr(run, "build", doubled)
+    patch.setattr(running, "build", doubled)
     for module in (loop, evaluation):
         patch.setattr(module, "formatted", batches)
 
@@ -50,7 +50,7 @@ def main(file: str) -> None:
     distributed.joined = joined
     in_double(pytest.MonkeyPatch())
     for words in json.loads(Path(file).read_text()):
-        run.run(cell(words))
+        running.run(cell(words))
     dist.destroy_process_group()
 
 

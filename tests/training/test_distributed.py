@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attnbench import backbones, records, run
+from attnbench import backbones, records, running
 from attnbench.config.schema import Site, names
 from attnbench.grafting.attached import inside
 from attnbench.grafting.calls import Calls, NotCalled, check_called
 from attnbench.grafting.graft import graft, mechanisms
 from attnbench.mechanisms import entries
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.sync_norm import synchronize
 from tests.networks import AFTER, IMAGE, backbone, images, network
@@ -85,7 +85,7 @@ def curves(folder: Path, cells: Sequence[Sequence[str]], processes: int) -> list
         with pytest.MonkeyPatch.context() as patch:
             in_double(patch)
             for words in cells:
-                run.run(cell(words))
+                running.run(cell(words))
     else:
         file = folder.with_suffix(".json")
         file.write_text(json.dumps(cells))
@@ -203,7 +203,7 @@ def test_a_run_in_which_a_mechanism_is_not_called_fails_with_its_name(tmp_path, 
 
     monkeypatch.setattr(Group, "wrap", forgets)
     words = ["attn=se", "site=residual", "backbone=resnet8", *WORDS]
-    record = run.run(cell([*words, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]))
+    record = running.run(cell([*words, f"results={tmp_path}", f"runs={tmp_path / 'runs'}"]))
     assert record["status"] == "failed"
     assert "NotCalled: not called in the first training step: layer2.0.bn2.attention (SE)" in record["reason"]
 

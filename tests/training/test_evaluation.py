@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from attnbench import run, tasks
-from attnbench.config.schema import Config, Precision
-from attnbench.sweep.experiment import cell
+from attnbench import running, tasks
+from attnbench.config.recipe import Precision
+from attnbench.config.schema import Config
+from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
 
@@ -27,7 +28,7 @@ def config(task: str, *words: str) -> Config:
 
 def broken(found: Config, split: str, value: float):
     """The evaluation of a fresh network whose first output is not a number."""
-    task, network = tasks.load(found), run.build(cell_of(found))
+    task, network = tasks.load(found), running.build(cell_of(found))
     right = task.predict
 
     def predict(network, inputs):
@@ -36,7 +37,7 @@ def broken(found: Config, split: str, value: float):
         return outputs
 
     task.predict = predict
-    data = run._dataset(found, torch.device("cpu"))
+    data = running._dataset(found, torch.device("cpu"))
     return evaluate(network, getattr(data, split), task, found, Group())
 
 
@@ -69,7 +70,7 @@ def test_a_cell_whose_last_evaluation_is_not_finite_is_diverged_with_the_count(t
 
     monkeypatch.setattr(cls.Task, "predict", lambda self, network, inputs: network(inputs) * float("nan"))
     words = [*SMALL, "data.size=16", "recipe.epochs=2", "recipe.evaluate_every=1", "cost.memory=false"]
-    found = run.run(cell([*words, f"results={tmp_path}", f"runs={tmp_path}/runs"]))
+    found = running.run(cell([*words, f"results={tmp_path}", f"runs={tmp_path}/runs"]))
     assert found["status"] == "diverged" and found["metrics"] is None
     assert "8 of 8 outputs on the val split are not finite after the last epoch" in found["reason"]
     assert [row["val_nonfinite"] for row in found["curve"]] == [8, 8]  # the first is void, training went on

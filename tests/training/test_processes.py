@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnbench import records, run
+from attnbench import records, running
 from attnbench.cell import Cell
 from attnbench.data.pipeline.deaths import Deaths
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.stream import Decoded
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training.loop import Stopped
 from tests.training.test_train import TINY, numbers
 
@@ -47,7 +47,7 @@ def loading(folder: Path, pictures: Path) -> Cell:
 @pytest.fixture(scope="module")
 def calm(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     """The numbers of the cell that nobody disturbs."""
-    return numbers(run.run(loading(tmp_path_factory.mktemp("calm"), pictures)))
+    return numbers(running.run(loading(tmp_path_factory.mktemp("calm"), pictures)))
 
 
 def test_a_cell_goes_on_when_its_loaders_die(tmp_path: Path, pictures: Path, calm: tuple) -> None:
@@ -58,7 +58,7 @@ def test_a_cell_goes_on_when_its_loaders_die(tmp_path: Path, pictures: Path, cal
             for child in multiprocessing.active_children():
                 os.kill(child.pid or 0, signal.SIGKILL)
 
-    record = run.run(loading(tmp_path, pictures), run.Watcher(steps=kill, note=notes.append))
+    record = running.run(loading(tmp_path, pictures), running.Watcher(steps=kill, note=notes.append))
     assert record["status"] == "done"
     assert numbers(record) == calm
     assert len(notes) == 1
@@ -80,11 +80,11 @@ def test_loaders_leave_a_stop_of_the_whole_job_to_the_trainer(
 
     one = loading(tmp_path, pictures)
     with pytest.raises(Stopped):
-        run.run(one, run.Watcher(steps=signal_all, stop=lambda: bool(asked)))
+        running.run(one, running.Watcher(steps=signal_all, stop=lambda: bool(asked)))
     assert records.find(tmp_path, one.key) is None
     assert (tmp_path / "runs" / one.key / records.CHECKPOINT).is_file()
     if name == "SIGTERM":
-        assert numbers(run.run(one)) == calm
+        assert numbers(running.run(one)) == calm
 
 
 def test_a_cell_whose_loaders_always_die_fails_and_keeps_its_checkpoint(
@@ -96,7 +96,7 @@ def test_a_cell_whose_loaders_always_die_fails_and_keeps_its_checkpoint(
                 os.kill(child.pid or 0, signal.SIGKILL)
 
     one = loading(tmp_path, pictures)
-    record = run.run(one, run.Watcher(steps=kill))
+    record = running.run(one, running.Watcher(steps=kill))
     assert record["status"] == "failed"
     assert "DataLoader worker (pid" in record["reason"]
     assert (tmp_path / "runs" / one.key / records.CHECKPOINT).is_file()
@@ -122,7 +122,7 @@ def test_a_connection_that_closes_before_a_death_is_reported_is_that_death() -> 
 def test_loaders_that_die_while_an_error_is_handled_change_nothing_of_its_record(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced, alive = run.current_traceback, []
+    traced, alive = running.current_traceback, []
 
     def late() -> str:
         """The traceback, written while the system reports the deaths."""
@@ -135,9 +135,9 @@ def test_loaders_that_die_while_an_error_is_handled_change_nothing_of_its_record
     def broken(decoded: Decoded, step: int) -> None:
         raise ValueError("shapes differ")
 
-    monkeypatch.setattr(run, "current_traceback", late)
+    monkeypatch.setattr(running, "current_traceback", late)
     monkeypatch.setattr(Decoded, "__getitem__", broken)
-    record = run.run(loading(tmp_path, pictures))
+    record = running.run(loading(tmp_path, pictures))
     assert alive
     assert record["status"] == "failed"
     assert record["reason"].startswith("ValueError: Caught ValueError in DataLoader worker process")

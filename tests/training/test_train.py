@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from attnbench import records, run
+from attnbench import records, running
 from attnbench.cell import Cell
 from attnbench.errors import Impossible, UserError
-from attnbench.sweep.experiment import cell
+from attnbench.sweeping.experiment import cell
 from attnbench.training.loop import Stopped
 
 TINY = [
@@ -50,7 +50,7 @@ def numbers(record: dict) -> tuple:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict:
     """The record of the tiny cell, run without interruption."""
-    return run.run(tiny(tmp_path_factory.mktemp("whole")))
+    return running.run(tiny(tmp_path_factory.mktemp("whole")))
 
 
 def test_a_record_says_what_was_measured_and_where_it_comes_from(whole):
@@ -65,25 +65,25 @@ def test_a_record_says_what_was_measured_and_where_it_comes_from(whole):
 
 
 def test_the_same_seed_gives_the_same_bits(whole, tmp_path):
-    assert numbers(run.run(tiny(tmp_path))) == numbers(whole)
+    assert numbers(running.run(tiny(tmp_path))) == numbers(whole)
 
 
 def test_another_seed_gives_other_numbers(whole, tmp_path):
-    assert numbers(run.run(tiny(tmp_path, "seed=1"))) != numbers(whole)
+    assert numbers(running.run(tiny(tmp_path, "seed=1"))) != numbers(whole)
 
 
 @pytest.mark.parametrize("arguments", [[], SOME, HALF])
 def test_a_cell_stopped_at_any_step_goes_on_to_the_same_numbers(tmp_path, arguments):
     words = ["data.size=16", *UNWEIGHED, *arguments]
-    straight = run.run(tiny(tmp_path / "straight", *words))
+    straight = running.run(tiny(tmp_path / "straight", *words))
     broken, taken = tiny(tmp_path / "broken", *words), []
     for stop_after in (4, 2, 3):
         taken.clear()
-        watcher = run.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= stop_after)  # noqa: B023
+        watcher = running.Watcher(steps=lambda *_: taken.append(1), stop=lambda: len(taken) >= stop_after)  # noqa: B023
         with pytest.raises(Stopped):
-            run.run(broken, watcher)
+            running.run(broken, watcher)
         assert records.find(tmp_path / "broken", broken.key) is None
-    assert numbers(run.run(broken)) == numbers(straight)
+    assert numbers(running.run(broken)) == numbers(straight)
     assert not list((tmp_path / "broken" / "runs").glob("*/checkpoint.pt"))
 
 
@@ -97,11 +97,11 @@ def test_a_cell_killed_without_warning_goes_on_to_the_same_numbers(whole, tmp_pa
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert numbers(run.run(cell)) == numbers(whole)
+    assert numbers(running.run(cell)) == numbers(whole)
 
 
 def test_a_loss_that_is_no_number_ends_the_cell_with_a_record(tmp_path):
-    record = run.run(tiny(tmp_path, "recipe.optimizer.lr=1000", "recipe.optimizer.weight_decay=1000"))
+    record = running.run(tiny(tmp_path, "recipe.optimizer.lr=1000", "recipe.optimizer.weight_decay=1000"))
     assert record["status"] == "diverged"
     assert "non-finite loss by epoch 1" in record["reason"]
     assert record["metrics"] is None
@@ -120,24 +120,26 @@ def test_what_goes_wrong_is_a_record_that_says_so(tmp_path, monkeypatch, error, 
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(run, "build", broken)
-    record = run.run(tiny(tmp_path))
+    monkeypatch.setattr(running, "build", broken)
+    record = running.run(tiny(tmp_path))
     assert record["status"] == status
     assert str(error) in record["reason"]
 
 
 def test_what_the_user_must_mend_leaves_no_record(tmp_path):
     with pytest.raises(UserError, match=r"batch_size=500 is more than the 192 training images"):
-        run.run(tiny(tmp_path, "recipe.batch_size=500"))
+        running.run(tiny(tmp_path, "recipe.batch_size=500"))
     with pytest.raises(UserError, match=r"hardware\.device='gpu': must be auto, cpu, cuda, cuda:1 or mps"):
-        run.run(tiny(tmp_path, "hardware.device=gpu"))
+        running.run(tiny(tmp_path, "hardware.device=gpu"))
     assert records.read(tmp_path) == ([], {})
 
 
 @pytest.mark.parametrize("size", [1, 31])
 def test_one_image_at_a_time_is_refused_where_batches_are_normalized(tmp_path, size):
     with pytest.raises(UserError, match=r"one image at a time: recipe\.batch_size=32"):
-        run.run(tiny(tmp_path, f"hardware.micro_batch={size}", "cost.memory=false", "cost.counters=false"))
+        running.run(
+            tiny(tmp_path, f"hardware.micro_batch={size}", "cost.memory=false", "cost.counters=false")
+        )
 
 
 BUSY = 77
@@ -146,7 +148,7 @@ BUSY = 77
 def leave_alone(cell: Cell) -> None:
     """In a process of its own: run a cell, and end with `BUSY` where another process runs it."""
     try:
-        run.run(cell, run.Watcher(steps=lambda *_: os._exit(1)))
+        running.run(cell, running.Watcher(steps=lambda *_: os._exit(1)))
     except run.Busy:
         os._exit(BUSY)
 
@@ -161,13 +163,13 @@ def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
             child.join()
             seen.append(child.exitcode)
 
-    run.run(cell, run.Watcher(steps=second))
+    running.run(cell, running.Watcher(steps=second))
     assert seen == [BUSY]
 
 
 def test_the_control_starts_from_the_same_weights_and_sees_the_same_order(tmp_path):
-    plain = run.build(tiny(tmp_path, "attn=none")).state_dict()
-    grafted = run.build(tiny(tmp_path)).state_dict()
+    plain = running.build(tiny(tmp_path, "attn=none")).state_dict()
+    grafted = running.build(tiny(tmp_path)).state_dict()
     assert plain.keys() < grafted.keys()
     assert all(torch.equal(plain[name], grafted[name]) for name in plain)
 
@@ -186,7 +188,7 @@ def test_two_processes_give_the_result_of_one(whole, tmp_path):
 
 
 def test_compiled_and_contiguous_training_measure_the_same_cell(whole, tmp_path):
-    other = run.run(tiny(tmp_path, "hardware.channels_last=false"))
+    other = running.run(tiny(tmp_path, "hardware.channels_last=false"))
     assert other["key"] == whole["key"]
     assert other["curve"][0]["train_objective"] == pytest.approx(
         whole["curve"][0]["train_objective"], rel=1e-3

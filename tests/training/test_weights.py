@@ -5,8 +5,8 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_model
 
-from attnbench import records, run, tasks
-from attnbench.sweep import sweep
+from attnbench import records, running, tasks
+from attnbench.sweeping import sweep
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import evaluate, final
 from tests.training.test_train import tiny
@@ -17,14 +17,14 @@ FEW = ["data.size=16", "recipe.epochs=1", "recipe.ema=0.9", "cost.counters=false
 def test_kept_weights_give_the_records_metrics(tmp_path):
     cell = tiny(tmp_path, *FEW, "keep=true")
     assert cell.key == tiny(tmp_path, *FEW).key
-    record = run.run(cell)
+    record = running.run(cell)
     assert "keep" not in record["config"]
     file = tmp_path / "runs" / cell.key / records.WEIGHTS
     with safe_open(str(file), "pt") as kept:
         assert kept.metadata() == {"key": cell.key}
-    network = run.build(cell)
+    network = running.build(cell)
     load_model(network, str(file))
-    test = run._dataset(cell.config, torch.device("cpu")).test
+    test = running._dataset(cell.config, torch.device("cpu")).test
     row = evaluate(network, test, tasks.load(cell.config), cell.config, Group()).row("test")
     assert final(row, "test", cell.config.recipe.precision) == record["metrics"]["test"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from attnbench import tasks
 from attnbench.config.acting import acts
-from attnbench.config.schema import Recipe
+from attnbench.config.recipe import Recipe
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, flatten, images, number
 from attnbench.report.tables.contents import CHECKSUM
