@@ -100,7 +100,6 @@ def test_what_weighs_a_map_stands_instead_of_no_convolution(name: str) -> None:
     assert dict(model.named_modules()) == before
 
 
-@pytest.mark.parametrize("name", ["resnet18", "regnety_008", "densenet121", "mobilenetv2_100"])
 class Ending(nn.Module):
     """Names a class off a map, as the controls of tasks do."""
 
@@ -116,6 +115,7 @@ def test_what_returns_a_map_does_not_stand_instead_of_a_control() -> None:
         graft(network, "se", {}, Site(instead=["1"]), (3, 8, 8), seed=0)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "regnety_008", "densenet121", "mobilenetv2_100"])
 def test_each_runs_once_in_a_pass(name: str) -> None:
     """A container that ran all its children would run an attention in it twice."""
     model = network(name)
