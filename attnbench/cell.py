@@ -82,8 +82,9 @@ class Cell:
 
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of the mechanism's code."""
-        return mechanism_digest(self.mechanism)
+        """Fingerprint of the mechanism's code; of a control's and of the candidate's that it is compared with."""
+        own, of = mechanism_digest(self.mechanism), mechanisms.candidate(self.config.attn)["name"]
+        return own if of == self.mechanism else fingerprint({"own": own, "of": mechanism_digest(of)})
 
     @cached_property
     def code(self) -> Mapping[str, str]:
