@@ -9,6 +9,7 @@ import pytest
 
 from attnbench import records, report
 from attnbench.report.tables.table import Row, tables
+from attnbench.sweeping import experiment
 
 CATEGORY = {"none": "none", "se": "channel", "eca": "channel", "simam": "channel_spatial", "gc": "spatial"}
 
@@ -336,3 +337,14 @@ def test_summary_counts_ends_and_shows_main_columns() -> None:
     assert "cls · costs · resnet50 · 224 px" in text
     assert max(map(len, text.splitlines())) < 170
     assert report.summary([]) == "0 cells"
+
+
+def test_a_terminal_tells_tables_of_one_name_apart() -> None:
+    tasks = ("seg", "seg_unet")
+    heads = [experiment.cell([f"task={task}", "recipe=seg_quick"]).record("done") for task in tasks]
+    titles = [line for line in report.summary(heads).splitlines() if line.startswith("seg · scenes")]
+    assert (
+        len(titles) == 2
+        and "decoder=fcn" in titles[0] + titles[1]
+        and "decoder=unet" in titles[0] + titles[1]
+    )
