@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from attnbench import records, report
+from attnbench.report.tables import notes
 from attnbench.report.tables.table import Row, tables
 from attnbench.sweeping import experiment
 
@@ -348,3 +349,14 @@ def test_a_terminal_tells_tables_of_one_name_apart() -> None:
         and "decoder=fcn" in titles[0] + titles[1]
         and "decoder=unet" in titles[0] + titles[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("dead", "note"),
+    [
+        (["a.weight"], "seed 0: no gradient ever reached a.weight"),
+        (list("abcde"), "seed 0: no gradient ever reached a, b, c and 2 more"),
+    ],
+)
+def test_dead_parameters_are_named(dead: list[str], note: str) -> None:
+    assert note in notes.of_row(row("se", record("se", 0, 60.0, provenance__dead_parameters=dead)), "top1")
