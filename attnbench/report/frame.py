@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.report.load import at, load, number
+from attnbench.report.load import at, images, load, micro_batch, number
 from attnbench.report.tables.metrics import class_ious, every, resized
 from attnbench.tasks import Metric
 
@@ -57,6 +58,20 @@ FIELDS = [
         lambda r: resized(r) or None,
     ),
     *(_score(split, metric) for split in ("test", "val") for metric in SCORES),
+    *(
+        Field(f"{split}_images", f"inputs of the {split} split", partial(images, split=split))
+        for split in ("train", "val", "test")
+    ),
+    Field(
+        "micro_batch",
+        "inputs at a time of a batch that memory has no room for",
+        partial(micro_batch, whatever_norm=True),
+    ),
+    Field(
+        "dead_parameters",
+        "how many never had a gradient other than zero",
+        lambda r: float(len(at(r, "provenance", "dead_parameters") or ())) if at(r, "metrics") else None,
+    ),
     _number("params", "learnable parameters of the network", "cost", "params"),
     _number("params_attention", "those of the attention", "cost", "params_attention"),
     _number("params_head", "those of the task's head", "cost", "params_head"),
