@@ -82,8 +82,9 @@ class Cell:
 
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of the mechanism's code."""
-        return mechanism_digest(self.mechanism)
+        """Fingerprint of the mechanism's code; of a control, of its candidate's code, too."""
+        own, of = mechanism_digest(self.mechanism), mechanisms.candidate(self.config.attn)["name"]
+        return own if of == self.mechanism else fingerprint({"own": own, "of": mechanism_digest(of)})
 
     @cached_property
     def code(self) -> Mapping[str, str]:

@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from attnbench import cost, data, records, tasks, tracking
 from attnbench.backbones._own import own_attention
 from attnbench.cell import Cell, fingerprint
-from attnbench.config.schema import Config, Hardware, Track
+from attnbench.config.launch import Hardware, Track
+from attnbench.config.schema import Config
 from attnbench.data import contents
 from attnbench.data.pipeline.split import Dataset
 from attnbench.errors import Impossible, Interrupted, Overdue, UserError
@@ -42,6 +43,7 @@ class Watcher:
     stop: Callable[[], bool] = lambda: False
     note: Callable[[str], None] = lambda text: None
     begin: Callable[[], None] = lambda: None  # the cell is now this process's
+    by_hand: bool = False  # one cell was asked for: what is impossible is refused, not recorded
 
 
 def run(cell: Cell, watcher: Watcher | None = None, seen: int | None = None) -> dict[str, Any]:
@@ -115,6 +117,8 @@ def _attempt(
             _measure(cell, device, group, folder, watcher, measured)
             return "done", micro_batch.stated(cell.config, measured.micro_batch)
         except Impossible as error:
+            if watcher.by_hand:
+                raise UserError(f"attn={cell.mechanism}: {error}") from None
             return "skipped", str(error)
         except Diverged as error:
             return "diverged", str(error)

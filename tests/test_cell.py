@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from attnbench.cell import Cell, settled
+from attnbench.cell import Cell, mechanism_digest, settled
 from attnbench.sweeping.experiment import cell
 
 
@@ -13,6 +13,18 @@ def test_label_names_only_what_differs_from_the_defaults():
     assert cell(["attn=se", "attn.reduction=8", "attn.bias=true"]).attn == "se(reduction=8)"
     assert cell(["attn=apnb"]).attn == "apnb"
     assert cell(["attn=apnb", "attn.sizes=[1,2]"]).attn == "apnb(sizes=[1, 2])"
+
+
+def test_a_controls_key_follows_the_code_of_its_candidate(monkeypatch):
+    """The candidate's cost sets the control's width, so other code of the candidate is another control."""
+    words = {of: ["attn=wide", f"attn.of={of}"] for of in ("cbam", "se")}
+    before = {of: cell(asked).key for of, asked in words.items()}
+    plain = mechanism_digest
+    monkeypatch.setattr(
+        "attnbench.cell.mechanism_digest", lambda name: "edited" if name == "cbam" else plain(name)
+    )
+    assert cell(words["cbam"]).key != before["cbam"]
+    assert cell(words["se"]).key == before["se"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from attnbench.config.files import folder, names
-from attnbench.config.schema import Track
+from attnbench.config.launch import Track
 from attnbench.errors import UserError
 from attnbench.tracking import Tracker, flat, tracker
 from tests.report.test_report import record
@@ -30,7 +30,7 @@ OFFLINE, ONLINE = Track(name="wandb", mode="offline"), Track(name="wandb", mode=
 BEGIN = """
 import sys
 from pathlib import Path
-from attnbench.config.schema import Track
+from attnbench.config.launch import Track
 from attnbench.tracking import QUIET, tracker
 folder, track = Path(sys.argv[1]), Track(name=sys.argv[2], mode=sys.argv[3])
 """

@@ -5,6 +5,7 @@ parameters (option A): a smaller map is every second position, further channels 
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -80,9 +81,9 @@ def _stage(inputs: int, channels: int, blocks: int, stride: int) -> nn.Sequentia
 def build(
     classes: int,
     channels: int,
-    depth: int,
-    widths: Sequence[int] = WIDTHS,
-    blocks: Sequence[int] | None = None,
+    depth: Annotated[int, range(8, 10_000, 6)],
+    widths: Annotated[Sequence[int], 3] = WIDTHS,
+    blocks: Annotated[Sequence[int], 3] | None = None,
 ) -> CifarResNet:
     """The network of that many layers, 6n + 2 of them; raises `UserError` for other depths.
 

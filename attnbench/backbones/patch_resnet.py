@@ -6,6 +6,7 @@ Bethge, "Approximating CNNs with Bag-of-local-Features models works surprisingly
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import nn
 
@@ -50,10 +51,10 @@ def _stage(inputs: int, channels: int, blocks: int, stride: int, kernel: int) ->
 def build(
     classes: int,
     channels: int,
-    depth: int,
-    kernel: int = 3,
-    widths: Sequence[int] = WIDTHS,
-    blocks: Sequence[int] | None = None,
+    depth: Annotated[int, range(8, 10_000, 6)],
+    kernel: Annotated[int, range(1, 1000, 2)] = 3,
+    widths: Annotated[Sequence[int], 3] = WIDTHS,
+    blocks: Annotated[Sequence[int], 3] | None = None,
 ) -> PatchResNet:
     """The network of that many layers, as `cifar_resnet.build` has it, with kernels of that side.
 

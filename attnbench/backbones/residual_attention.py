@@ -5,6 +5,7 @@ a stage, Attention-92 one, two and three. Norm and ReLU come before each convolu
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -68,7 +69,11 @@ def _stage(inputs: int, channels: int, stride: int, modules: int, poolings: int)
 
 
 def build(
-    classes: int, channels: int, modules: Sequence[int], stem: str = "imagenet", width: int = 64
+    classes: int,
+    channels: int,
+    modules: Annotated[Sequence[int], 3],
+    stem: Literal["imagenet", "cifar"] = "imagenet",
+    width: int = 64,
 ) -> ResidualAttentionNetwork:
     """The network with so many modules in each of three stages; raises `UserError` for another number."""
     if len(modules) != 3 or min(modules) < 1:

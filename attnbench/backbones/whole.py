@@ -1,5 +1,7 @@
 """Whole networks on the raw image, in the place of which others can stand that see the image by glimpses."""
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -59,7 +61,7 @@ KINDS = {"convolutional": _convolutional, "mlp": _mlp}
 def build(
     classes: int,
     image: tuple[int, int, int],
-    kind: str = "convolutional",
+    kind: Literal["convolutional", "mlp"] = "convolutional",
     width: int = 256,
     steps: int | None = None,
 ) -> Whole:

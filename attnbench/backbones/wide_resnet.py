@@ -5,6 +5,7 @@ a shortcut that changes width is a 1x1 convolution of the first ReLU's output.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -79,11 +80,11 @@ def _stage(inputs: int, channels: int, blocks: int, stride: int, dropout: float)
 def build(
     classes: int,
     channels: int,
-    depth: int,
+    depth: Annotated[int, range(10, 10_000, 6)],
     width: int,
     dropout: float = 0.0,
-    widths: Sequence[int] | None = None,
-    blocks: Sequence[int] | None = None,
+    widths: Annotated[Sequence[int], 3] | None = None,
+    blocks: Annotated[Sequence[int], 3] | None = None,
 ) -> WideResNet:
     """The network WRN-depth-width; raises `UserError` where the depth is not 6n + 4.
 

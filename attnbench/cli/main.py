@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from attnbench import __version__
-from attnbench.cli.parser import VERBS, Verb, parser, read
+from attnbench.cli.parser import VERBS, Verb, ours, parser, read
 from attnbench.errors import Interrupted, UserError, unknown
 
 USAGE = """\
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    words = _searched(words)
+    words = ours(_searched(words))
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
     named = at is not None and "=" not in words[at] and not words[at].startswith(("~", "+"))
     if "--version" in words:

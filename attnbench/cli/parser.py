@@ -29,7 +29,7 @@ class Option:
 
 
 SEVERAL = Option(("-m", "--multirun"), "several", "run all combinations of the lists in the words")
-CFG = Option(("--cfg",), "cfg", "print the configuration, and stop")
+CFG = Option(("--cfg", "-c"), "cfg", "print the configuration, and stop")
 DRY = Option(("--dry-run",), "dry_run", "print what would be run, and stop")
 
 
@@ -178,6 +178,7 @@ OF_HYDRA = {  # Hydra's flags -> what attnbench has for the same purpose
     "--resolve": "--cfg prints values resolved",
     "--experimental-rerun": "the same words run the same cell",
 }
+PRINTED = ("job", "all")  # what Hydra's --cfg can be asked for and ours prints
 
 
 class _Parser(argparse.ArgumentParser):
@@ -215,6 +216,15 @@ def parser(verb: Verb) -> argparse.ArgumentParser:
     return made
 
 
+def ours(words: Sequence[str]) -> list[str]:
+    """The words without what Hydra's `--cfg` takes; raises `UserError` for a flag of Hydra's alone."""
+    for flag in (word.partition("=")[0] for word in words):
+        if flag in OF_HYDRA:
+            raise UserError(f"{flag} is a flag of Hydra's that attnbench does not have: {OF_HYDRA[flag]}")
+    given = ["", *words]
+    return [word for before, word in zip(given, words) if before not in CFG.flags or word not in PRINTED]
+
+
 def read(verb: Verb, words: Sequence[str]) -> Asked:
     """The words and options of a verb; raises `UserError` for a flag that it does not take."""
     known = {flag for option in verb.options for flag in option.flags}
@@ -229,8 +239,6 @@ def read(verb: Verb, words: Sequence[str]) -> Asked:
 def _refusal(verb: Verb, flag: str) -> UserError:
     takes = [flag for option in verb.options for flag in option.flags]
     every = {flag for other in VERBS.values() for option in other.options for flag in option.flags}
-    if flag in OF_HYDRA:
-        return UserError(f"{flag} is a flag of Hydra's that attnbench does not have: {OF_HYDRA[flag]}")
     if flag in every:
         others = f"; it takes {' and '.join(takes)}" if takes else ""
         return UserError(f"{verb.name} does not take {flag}{others}")

@@ -1,6 +1,7 @@
 """A record, and a network's cost, as lines for the terminal."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ def record_lines(record: dict[str, Any]) -> Iterator[str]:
         yield f"  time  {record['provenance']['wall_s']:.1f} s on {record['provenance']['device']}"
 
 
+def files(cell: "Cell") -> Iterator[str]:
+    """Where a cell's record lies, and its weights where they were kept."""
+    from attnbench import records
+
+    yield f"record: {records.path(Path(cell.config.results), cell.key)}"
+    if (kept := Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file():
+        yield f"weights: {kept}"
+
+
 def _scores(metrics: dict[str, float | None]) -> Iterator[str]:
     from attnbench.report.tables.metrics import unit
 
@@ -36,7 +46,7 @@ def _cost_items(cost: dict[str, Any]) -> Iterator[str]:
     if cost.get("macs") is not None:
         yield f"{cost['macs'] / 1e9:.4g} GMACs"
     if cost.get("elementwise") is not None:
-        yield f"{cost['elementwise'] / 1e9:.4g} Gelem"
+        yield f"{cost['elementwise'] / 1e9:.4g} G element-wise ops"
     if cost.get("pixels_seen") is not None:
         yield f"{cost['pixels_seen']:,} pixels seen of {cost['pixels']:,}"
     if cost.get("uncounted"):
@@ -46,12 +56,17 @@ def _cost_items(cost: dict[str, Any]) -> Iterator[str]:
 
 
 def cost_tree(cell: "Cell") -> int:
-    """Print the cost of a cell's network by part; the exit status."""
+    """Print the cost of a cell's network by part; the exit status. Raises `UserError`."""
     from rich.console import Console
 
     from attnbench import cost, tasks
+    from attnbench.errors import Impossible, UserError
     from attnbench.running import build
 
     task = tasks.load(cell.config)
-    cost.show(build(cell, task), task.cost_shape, Console())
+    try:
+        network = build(cell, task)
+    except Impossible as error:
+        raise UserError(f"attn={cell.mechanism}: {error}") from None
+    cost.show(network, task.cost_shape, Console())
     return 0

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from attnbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from attnbench.cell import Cell
     from attnbench.cli.parser import Asked
+    from attnbench.records import Record
 
 
 def run(asked: "Asked") -> int:
@@ -22,13 +25,9 @@ def run(asked: "Asked") -> int:
         return _sweep(experiment.grid(asked.words), asked)
     from rich.console import Console
 
-    from attnbench import records
-    from attnbench.cli import ready
-    from attnbench.cli.show import record_lines
-    from attnbench.config.rules import stem_note
+    from attnbench.cli import ready, show
     from attnbench.sweeping import sweep as run_cells
     from attnbench.sweeping.experiment import cell as make
-    from attnbench.sweeping.plan import due
 
     cell = make(asked.words)
     if asked.cfg:
@@ -38,24 +37,30 @@ def run(asked: "Asked") -> int:
     if asked.dry_run:
         return run_cells([cell], replace(cell.config.launch, retry=True), console, dry=True)
     ready.check([cell])
+    found = _record(cell, console)
+    for line in (*show.record_lines(found), *show.files(cell)):
+        console.print(line, markup=False)
+    return 0 if found["status"] in ("done", "skipped", "diverged") else 1
+
+
+def _record(cell: "Cell", console: "Console") -> "Record":
+    """The record of a cell, which is run where it has none."""
+    from attnbench import records
+    from attnbench.config.rules import stem_note
+    from attnbench.sweeping.plan import due
+
     console.print(f"{cell}  [{cell.key}]", markup=False)
     if note := stem_note(cell.config):
         console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
-    if found is None or due(cell, found, retry=True):
-        if console.is_terminal:  # what follows takes seconds
-            console.print("loading torch, the network and the data")
-        from attnbench.sweeping.progress.single import run_shown
+    if found is not None and not due(cell, found, retry=True):
+        console.print("already done; record:")
+        return found
+    if console.is_terminal:  # what follows takes seconds
+        console.print("loading torch, the network and the data")
+    from attnbench.sweeping.progress.single import run_shown
 
-        found = run_shown(cell, console)
-    else:
-        console.print("done before; its record:")
-    for line in record_lines(found):
-        console.print(line, markup=False)
-    console.print(f"record: {records.path(Path(cell.config.results), cell.key)}", markup=False)
-    if (kept := Path(cell.config.runs) / cell.key / records.WEIGHTS).is_file():
-        console.print(f"weights: {kept}", markup=False)
-    return 0 if found["status"] in ("done", "skipped", "diverged") else 1
+    return run_shown(cell, console)
 
 
 def sweep(asked: "Asked") -> int:
@@ -89,7 +94,7 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     if not cells:
-        raise UserError("no cells are left: exclude leaves none over")
+        raise UserError("no cells left after applying 'exclude'")
     if asked.cfg:
         return _configuration(cells[0].config)
     check_alone()  # before folders are made
@@ -119,7 +124,6 @@ def _written(paths: "Sequence[Path]") -> str:
 def report(asked: "Asked") -> int:
     """Write the leaderboards from the records."""
     from attnbench import report
-    from attnbench.cost.published import table as published
 
     kinds = [w for w in asked.words if "=" not in w]
     given = dict(w.removeprefix("report.").split("=", 1) for w in asked.words if "=" in w)
@@ -133,6 +137,8 @@ def report(asked: "Asked") -> int:
         raise UserError("results=: name a folder")
     results = Path(given.get("results", "results"))
     if "published" in kinds:
+        from attnbench.cost.published import table as published
+
         print(_written(published.write(results)))
     if "published" not in kinds or "survey" in kinds:
         choice = report.Choice("survey" in kinds, report.points(given.get("difference")))

@@ -7,7 +7,8 @@ from typing import Any
 from attnbench import data, mechanisms, tasks
 from attnbench.config import compose, fields, options
 from attnbench.config.files import names
-from attnbench.config.schema import Backbone, Config, Recipe
+from attnbench.config.recipe import Recipe
+from attnbench.config.schema import Backbone, Config, Served
 from attnbench.errors import UserError, unknown
 
 SEED = next(each.metadata for each in dataclasses.fields(Config) if each.name == "seed")
@@ -107,10 +108,11 @@ def _check_training(config: Config) -> None:
     _check_schedule(recipe)
     if augment.crop == "pad" and augment.padding > config.data.size:
         raise UserError(f"recipe.augment.padding={augment.padding}: at most data.size={config.data.size} px")
-    if config.data.train is not None and recipe.batch_size > config.data.train:
+    images = config.data.train or config.data.tasks.get(config.task.name, Served()).train
+    if images is not None and recipe.batch_size > images:
         raise UserError(
-            f"recipe.batch_size={recipe.batch_size} is more than the {config.data.train} training images "
-            "(data.train)"
+            f"recipe.batch_size={recipe.batch_size} is more than the {images} training images of "
+            f"data={config.data.name}"
         )
     if augment.crop_size and augment.crop != "scaled":
         raise UserError(

@@ -1,4 +1,7 @@
-"""Every setting: its type, default and bounds. YAML in `conf/` gives values; nothing else defines names."""
+"""Every setting: its type, default and bounds. YAML in `conf/` gives values; nothing else defines names.
+
+Training's are in `recipe`, those of where and how cells run in `launch`.
+"""
 
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -6,11 +9,12 @@ from functools import cached_property
 from typing import Any, cast
 
 from attnbench import mechanisms
-from attnbench.config.fields import label, number, place, text, within, word
+from attnbench.config.fields import label, number, place, within, word
 from attnbench.config.files import FILED, names
+from attnbench.config.launch import Hardware, Launch, Track
+from attnbench.config.recipe import Precision, Recipe
 
 SEEDS = "[0, 4_294_967_295]"  # NumPy's generators take 32 bits
-DEVICE = r"auto|cpu|mps|cuda(:\d{1,3})?"
 
 
 class Anything:
@@ -34,14 +38,6 @@ class Layout(StrEnum):
     BNC = "BNC"
     BTCHW = "BTCHW"
     BTJC = "BTJC"
-
-
-class Precision(StrEnum):
-    """Of the multiplications in training: fp32, or autocast to a half."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
 
 
 @dataclass
@@ -109,6 +105,7 @@ class Served:
     frames: int | None = number(None, "[1, 4096]")
     joints: int | None = number(None, "[1, 4096]")
     length: int | None = number(None, "[1, 4096]")
+    train: int | None = number(None, "[1, 1_000_000_000]")  # training images, those held out included
     mirrors: bool = True  # false: the mirror image of an input has another target
 
 
@@ -151,82 +148,6 @@ class Data:
 
 
 @dataclass
-class Augment:
-    """Drawn anew for each image of each training batch."""
-
-    # pad: random crop after zero padding; resized: random area and aspect; scaled: random crop of the image
-    # at a random scale, for masks; none
-    crop: str = word("pad", "pad", "resized", "scaled", "none")
-    padding: int = number(4, "[0, 8192]")  # px, for crop=pad
-    # share of the area, for crop=resized
-    scale: list[float] = field(default_factory=lambda: [0.08, 1.0], metadata=within("(0, 1]"))
-    # For crop=scaled: lowest and highest scale; height and width of what is cut out, px (empty: the data's)
-    resize: list[float] = field(
-        default_factory=lambda: [0.5, 2.0], metadata=within("(0, 100]", neutral=[0.5, 2.0])
-    )
-    crop_size: list[int] = field(default_factory=list, metadata=within("[1, 8192]", neutral=[]))
-    # For crop=scaled: a crop is drawn again, up to ten times, while one class has at least this share of its
-    # labelled pixels; 1: never
-    max_class_share: float = number(1.0, "(0, 1]", neutral=1.0)
-    # Of images with masks, each with probability 1/2: brightness moves by up to 64 times this of 255 levels,
-    # contrast and saturation change by up to this share, the hue moves by up to a fifth of it (of the circle)
-    jitter: float = number(0.0, "[0, 1]", neutral=0.0)
-    flip: bool = True
-    cutout: int = number(0, "[0, 8192]")  # side of the square set to the mean, px; 0: off
-    mixup: float = number(0.0, "[0, 1000]")  # alpha; 0: off
-    cutmix: float = number(0.0, "[0, 1000]")
-
-
-@dataclass
-class Optimizer:
-    """What turns gradients into steps."""
-
-    # sgd: with Nesterov's momentum; momentum: without
-    name: str = word("sgd", "sgd", "momentum", "adam", "adamw", "lamb", "lion", "rmsprop")
-    lr: float = number(0.1, "(0, 1000]")
-    momentum: float = number(0.9, "[0, 1)")
-    weight_decay: float = number(5e-4, "[0, 1000]")
-    # No weight decay for biases, norms and what timm's network excludes: position tables, class tokens
-    filter_bias_and_bn: bool = False
-    head_lr: float = number(1.0, "(0, 1000]", neutral=1.0)  # factor on lr outside the task's encoder
-
-
-@dataclass
-class Schedule:
-    """How the learning rate goes over the epochs."""
-
-    name: str = word("cosine", "cosine", "step", "multistep", "poly", "constant")
-    warmup_epochs: float = number(0.0, "[0, 1_000_000]")
-    warmup_lr: float = number(0.0, "[0, 1000]")
-    min_lr: float = number(0.0, "[0, 1000]")  # of all parameters, whatever their factors; for cosine and poly
-    # epochs, for multistep
-    milestones: list[float] = field(default_factory=list, metadata=within("(0, 1_000_000]"))
-    step_epochs: float = number(30.0, "(0, 1_000_000]")  # for step
-    gamma: float = number(0.1, "(0, 10]")
-    power: float = number(0.9, "(0, 100]")  # for poly
-
-
-@dataclass
-class Recipe:
-    """How a network is trained; one for all mechanisms of a comparison."""
-
-    name: str = label()
-    epochs: int = number(3, "[0, 1_000_000]")
-    batch_size: int = number(128, "[1, 1_000_000]")
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    schedule: Schedule = field(default_factory=Schedule)
-    augment: Augment = field(default_factory=Augment)
-    label_smoothing: float = number(0.0, "[0, 1)")
-    ema: float = number(0.0, "[0, 1)")  # decay of the averaged weights that are evaluated; 0: off
-    # Let the decay rise as 1 - (1 + steps)^(-2/3) up to `ema`, so that short runs forget their first weights
-    ema_warmup: bool = field(default=True, metadata={"neutral": False})
-    precision: Precision = Precision.fp32
-    clip_norm: float = number(0.0, "[0, 1_000_000]")  # largest norm of all gradients together; 0: off
-    evaluate_every: int = number(1, "[1, 1_000_000]")  # epochs between evaluations on the validation split
-    trains: bool = field(default=True, metadata={"neutral": True})  # false: costs are all that is measured
-
-
-@dataclass
 class Task:
     """What the network is asked to do."""
 
@@ -254,61 +175,6 @@ class Cost:
     throughput: bool = False  # find the best batch, and time at it too
     mode: str = word("eager", "eager", "compile", "cuda_graph")  # of timing
     precision: Precision = Precision.fp32  # of timing
-
-
-@dataclass
-class Hardware:
-    """Where and how it runs; never part of what a cell is."""
-
-    name: str = label("auto")
-    device: str = text("auto", DEVICE, "auto, cpu, cuda, cuda:1 or mps")
-    threads: int | None = number(None, "[1, 1024]")  # of torch on the CPU; null: as many as cores
-    channels_last: bool = True
-    compile: bool = False
-    deterministic: bool = True
-    workers: int = number(2, "[0, 1024]")  # processes that decode images of sets too large for memory
-    checkpoint_s: float = number(
-        60.0, "[0, 1_000_000_000]"
-    )  # seconds between checkpoints, beside the one at each epoch's end
-    micro_batch: int | None = number(
-        None, "[1, 1_000_000]"
-    )  # images at a time of a batch that memory has no room for; null: all
-
-
-@dataclass
-class Track:
-    """Where a run is mirrored to."""
-
-    name: str = word("off", "off", "wandb")
-    mode: str = word("offline", "offline", "online")  # of wandb
-    project: str = label("attnbench")
-
-
-@dataclass
-class Launch:
-    """How a sweep's cells are handed out."""
-
-    executor: str = word("processes", "inline", "processes", "slurm", "ray")
-    jobs: int | None = number(
-        None, "[1, 100_000]"
-    )  # processes, or a cluster's jobs, at a time; null: one a core or GPU, 16 jobs
-    retry: bool = False  # run cells again that failed or ran out of memory
-    limit_min: float | None = number(
-        None, "(0, 1_000_000_000]"
-    )  # longest that a cell may take in all; null: for ever
-    processes: int = number(1, "[1, 1024]")  # that train one cell together, by torchrun
-    per_gpu: int = number(1, "[1, 1024]")  # cells at a time on each GPU
-    per_job: int | None = number(
-        None, "[1, 100_000]"
-    )  # cells at a time in each of a cluster's jobs; null: one a GPU of it, or one
-    chunk: int | None = number(
-        None, "[1, 100_000]"
-    )  # cells of a cluster's job; null: a fair share of them, 50 at most
-    job_min: int = number(
-        240, "[1, 1_000_000]"
-    )  # longest that a job of Slurm's runs; its cells are saved, queued again and go on
-    poll_s: float = number(5.0, "(0, 86_400]")  # seconds between looks at a cluster's queue
-    options: dict[str, Any] = field(default_factory=dict)  # what only this executor knows
 
 
 @dataclass

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench.config.schema import Cost, Hardware
+from attnbench.config.launch import Hardware
+from attnbench.config.schema import Cost
 from attnbench.cost.counting.count import count
 from attnbench.cost.measuring.latency import latency
 from attnbench.cost.measuring.memory import peak_memory

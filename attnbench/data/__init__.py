@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnbench.config import sources
 from attnbench.config.files import names
-from attnbench.config.schema import Augment, Config, Data, Origin, Served
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Config, Data, Origin, Served
 from attnbench.errors import UserError, unknown
 from attnbench.identity import module_file, source
 from attnbench.tasks import Card
@@ -94,7 +95,7 @@ def classes(data: Data, task: str) -> int:
     known = data.tasks.get(task) or next(iter(data.tasks.values()), None)
     found = data.classes or (known.classes if known else None)
     if not found:
-        raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
+        raise UserError(f"data.classes=0: set data.classes for data set '{data.name}'")
     return found
 
 

@@ -23,12 +23,16 @@ class Argument:
     choices: tuple[Any, ...] = ()  # values named one by one
     repeated: bool = False  # a list of such values
     nullable: bool = False
+    steps: range | None = None  # the numbers that are meant: `Annotated[int, range(8, 1000, 6)]`
+    length: int | None = None  # of the list: `Annotated[Sequence[int], 3]`
     text: str = field(default="", compare=False)  # the annotation
 
     def refusal(self, value: Any) -> str | None:
         """What the value would have to be; None where it is right."""
         if self.repeated and not isinstance(value, list | tuple):
             return None if value is None and self.nullable else f"must be {self.meaning}"
+        if self.length is not None and value is not None and len(value) != self.length:
+            return f"must be {self.length} numbers"
         each = value if self.repeated else [value]
         if not all(self._fits(one) for one in each):
             return f"must be {self.meaning}"
@@ -50,6 +54,8 @@ class Argument:
             return None
         if not isfinite(value) or abs(value) > LARGEST:
             return f"must be finite and at most {LARGEST:g}"
+        if self.steps is not None:
+            return None if value in self.steps else f"must be {', '.join(map(str, self.steps[:3]))}, ..."
         if (least := self.least) is None or "float" in self.kinds:
             return None
         return f"must be {least} or more" if value < least else f"must be at most {MOST:,}" * (value > MOST)
@@ -124,8 +130,9 @@ def _argument(node: ast.arg, default: Any, aliases: Mapping[str, ast.expr]) -> A
         return Argument(node.arg, default)
     kinds, choices, known = list[str](), list[Any](), True
     nullable = repeated = False
-    for part in _parts(annotation, aliases):
-        name = part.value.id if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) else ""
+    bounds: dict[str, Any] = {}
+    for part in _parts(annotation, aliases, bounds):
+        name = _generic(part)
         if isinstance(part, ast.Constant) and part.value is None:
             nullable = True
         elif isinstance(part, ast.Name) and part.id in KINDS:
@@ -140,20 +147,31 @@ def _argument(node: ast.arg, default: Any, aliases: Mapping[str, ast.expr]) -> A
     kinds = list(dict.fromkeys(kinds))
     if not known:
         kinds, choices = [], []
-    return Argument(
-        node.arg, default, tuple(kinds), tuple(choices), repeated, nullable, ast.unparse(annotation)
-    )
+    text = ast.unparse(annotation)
+    return Argument(node.arg, default, tuple(kinds), tuple(choices), repeated, nullable, text=text, **bounds)
 
 
-def _parts(annotation: ast.expr, aliases: Mapping[str, ast.expr]) -> Iterator[ast.expr]:
-    """The members of a union."""
+def _parts(
+    annotation: ast.expr, aliases: Mapping[str, ast.expr], bounds: dict[str, Any]
+) -> Iterator[ast.expr]:
+    """The members of a union; what `Annotated` says of them is added to the bounds."""
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        yield from _parts(annotation.left, aliases)
-        yield from _parts(annotation.right, aliases)
+        yield from _parts(annotation.left, aliases, bounds)
+        yield from _parts(annotation.right, aliases, bounds)
     elif isinstance(annotation, ast.Name) and annotation.id in aliases:
-        yield from _parts(aliases[annotation.id], aliases)
+        yield from _parts(aliases[annotation.id], aliases, bounds)
+    elif isinstance(annotation, ast.Subscript) and _generic(annotation) == "Annotated":
+        inner, bound = annotation.slice.elts  # type: ignore[attr-defined]  # a type and one bound
+        numbers = [ast.literal_eval(number) for number in getattr(bound, "args", [bound])]
+        bounds |= {"steps": range(*numbers)} if isinstance(bound, ast.Call) else {"length": numbers[0]}
+        yield from _parts(inner, aliases, bounds)
     else:
         yield annotation
+
+
+def _generic(part: ast.expr) -> str:
+    """`Literal` of `Literal["a"]`; empty for what is not of this form."""
+    return part.value.id if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) else ""
 
 
 def _literals(node: ast.expr) -> list[Any]:

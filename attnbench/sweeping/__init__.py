@@ -8,7 +8,7 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.cell import Cell
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.records.pace import many
 from attnbench.sweeping.executors.base import EXECUTORS

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import AveragedModel
 
-from attnbench.config.schema import Recipe
+from attnbench.config.recipe import Recipe
 
 POWER = 2 / 3  # of the warm-up
 FORGOTTEN = 0.01  # share of the first weights in the average that does not matter

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attnbench.config.schema import Config, Precision
+from attnbench.config.recipe import Precision
+from attnbench.config.schema import Config
 from attnbench.data.pipeline.split import Split
 from attnbench.tasks import Task
 from attnbench.training.distributed import Group

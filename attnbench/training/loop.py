@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from attnbench import records
-from attnbench.config.schema import Config, Precision
+from attnbench.config.recipe import Precision
+from attnbench.config.schema import Config
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.split import Dataset, Split
 from attnbench.errors import UserError

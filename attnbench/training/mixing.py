@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from attnbench.config.schema import Recipe
+from attnbench.config.recipe import Recipe
 from attnbench.training.distributed import Group
 
 Mix = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]

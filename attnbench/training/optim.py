@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnbench.config.schema import Optimizer, Precision, Recipe
+from attnbench.config.recipe import Optimizer, Precision, Recipe
 from attnbench.grafting.graft import lr_scale, mechanisms, no_weight_decay
 
 Build = Callable[..., torch.optim.Optimizer]

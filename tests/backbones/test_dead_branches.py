@@ -38,6 +38,7 @@ MECHANISMS = [name for name, entry in entries().items() if name != "none" and en
 OPTIONS = {"san": {"kernel": 3}}  # to fit the smallest map
 WITHOUT: dict[str, dict[str, str]] = {  # mechanism -> parameter's last names -> why it has no gradient
     "dia": {"recall.0.weight": "reads the state of the place before, which is zero at the first"},
+    "gc": {"mask.bias": "a softmax over positions does not depend on what is added to all of them"},
 }
 ONE_UNIT = {"se", "gc", "ge", "fca", "cbam"}  # at 16 channels, their one hidden unit may start dead
 

@@ -1,5 +1,6 @@
 """The command line refuses what cannot be meant: at once, in the user's words, with exit status 2."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -88,7 +89,17 @@ REFUSED = [
     (["data.name=../../../tmp/x"], "letters, digits"),
     (["backbone.name=foo"], "unknown backbone (backbone.name) 'foo'"),
     (["backbone.source=x"], "unknown source of a backbone"),
-    (["backbone.args.depth=7"], "depth=7"),
+    (["backbone.args.depth=7"], "depth=7: must be 8, 14, 20, ..."),
+    (["backbone.args.blocks=[1,2]"], "blocks=[1, 2]: must be 3 numbers"),
+    (["backbone=patch8", "+backbone.args.kernel=4"], "kernel=4: must be 1, 3, 5, ..."),
+    (["backbone=attention56", "backbone.args.modules=[1,0,1]"], "modules=[1, 0, 1]: must be 1 or more"),
+    (["backbone=whole", "backbone.args.kind=deep"], "known: convolutional, mlp"),
+    (["recipe.batch_size=4001"], "4001 is more than the 4000 training images of data=scenes"),
+    (["task=retrieval", "recipe.batch_size=2001"], "2001 is more than the 2000 training images"),
+    (["attn=gc", "attn.fuse=xxx", "--dry-run"], "known: add, mul"),
+    (["--package", "x"], "--cfg prints the whole configuration"),
+    (["-cn", "foo"], "experiment=NAME names a file of cells"),
+    (["--cfg", "hydra"], "unknown command 'hydra'"),
     (["++foo.bar=3"], "unknown setting 'foo.bar'"),
     (["data.root=${nope}"], "'nope' not found"),
     (["seed=${oc.env:HOME}"], "could not be converted to Integer"),
@@ -101,6 +112,20 @@ REFUSED = [
 def test_a_wrong_request_is_refused_with_the_right_one_offered(arguments, said, capsys):
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_can_be_known_without_torch_is_refused_without_it():
+    code = "import sys, json; from attnbench.__main__ import main"
+    code += "; print([words for words in json.load(sys.stdin) if main(words) != 2], 'torch' in sys.modules)"
+    given = json.dumps([words for words, _ in REFUSED])
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, text=True)
+    assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize("words", [["--cfg"], ["-c"], ["--cfg", "job"], ["attn=se", "-c", "all"]])
+def test_the_configuration_is_printed_by_hydras_flag_too(words, capsys):
+    assert main(words) == 0
+    assert "backbone:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["attn=ecca"], ["recipe.epoch=3"], ["--help"], ["list"]])
@@ -127,6 +152,24 @@ def test_list_shows_cards_sites_and_options(capsys):
     assert "attn.reduction=16" in printed
     main(["list", "backbones", "resnet20"])
     assert "residual" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "seen", "unseen"),
+    [
+        (["attn=channel"], "eca", "cbam"),
+        (["channel"], "eca", "cbam"),
+        (["soft,2020"], "eca", "no attention"),
+        (["mechanisms", "cvpr"], "eca", "dia "),
+        (["se"], "attn.reduction=16", "eca"),
+        (["resnet20"], "residual", "resnet18"),
+        (["cifar10"], "photographs", "mnist"),
+    ],
+)
+def test_list_knows_the_words_that_sweeps_know(words, seen, unseen, capsys):
+    assert main(["list", *words]) == 0
+    printed = capsys.readouterr().out
+    assert seen in printed and unseen not in printed
 
 
 def test_configuration_can_be_printed_without_running(capsys):
@@ -191,3 +234,11 @@ def test_what_failed_before_and_is_not_run_again_is_no_success(tmp_path, capsys)
         records.write(tmp_path, asked.record(status, "x", metrics={"test": {"top1": 1.0}}))
         assert main(words) == code, status
         assert "1 cell: 1 done" in capsys.readouterr().out
+
+
+def test_what_only_building_shows_to_be_impossible_is_refused_by_hand_and_leaves_no_record(tmp_path, capsys):
+    words = ["attn=sasa", "attn.heads=7", "site=conv"]
+    for way in (["run", f"results={tmp_path}/results", f"runs={tmp_path}/runs"], ["cost"]):
+        assert main([*way, *words]) == 2
+        assert "attn=sasa: layer3.0.conv2: 64 channels do not divide into 7" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json"))

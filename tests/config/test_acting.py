@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from attnbench import records
 from attnbench.config.acting import DEPENDS, acting, acts, inactive
-from attnbench.config.schema import Recipe
+from attnbench.config.recipe import Recipe
 from attnbench.sweeping.experiment import cell
 from tests import committed
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from attnbench import cost
-from attnbench.config.schema import Cost, Hardware, Precision
+from attnbench.config.launch import Hardware
+from attnbench.config.recipe import Precision
+from attnbench.config.schema import Cost
 from attnbench.cost.measuring.latency import median
 from attnbench.cost.measuring.machine import foreign_share, gpu_state
 from attnbench.errors import Impossible, UserError

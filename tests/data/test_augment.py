@@ -7,7 +7,8 @@ from torchvision.transforms import RandomResizedCrop, v2
 from torchvision.transforms.v2 import functional as TF
 
 from attnbench.config.load import configure
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data import check_augment
 from attnbench.data.pipeline.augment import Pixels, shift
 from attnbench.data.pipeline.crop import boxes, middle_boxes, random_boxes, resample

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data import load
 from attnbench.data.pipeline import cache as cache_module
 from attnbench.data.pipeline.images import cut

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from attnbench import data
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data.pipeline.joint import Joint
 from attnbench.data.pipeline.masked import ResidentMasks
 from attnbench.data.pipeline.masks import IGNORE

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from attnbench import data
-from attnbench.config.schema import Augment, Data, Served
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data, Served
 from attnbench.data.pipeline.masks import IGNORE, covering
 from attnbench.errors import UserError
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data.pipeline.order import Plan, generator, stratified
 from attnbench.data.pipeline.split import choose, hold_out
 from attnbench.errors import UserError

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from hashlib import md5
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from attnbench.config.files import names
 from attnbench.config.schema import Data
 from attnbench.data import load, present
 from attnbench.data.pipeline.order import generator
+from attnbench.data.readers import scenes
 from attnbench.data.scenes import digits
 from attnbench.errors import UserError
 
@@ -46,6 +48,15 @@ def test_scenes_have_the_size_classes_and_counts_asked_for():
         x, y = next(part.batches(count))
         assert x.shape == (count, 3, 20, 20)
         assert torch.equal(y, torch.from_numpy(part.labels))
+
+
+def test_files_say_how_many_training_images_are_made():
+    parts = [("scenes", task, module) for task, module in scenes.PARTS.items()]
+    parts += [(name, "cls", "attnbench.data.scenes.probes") for name in names("data") if "probe" in name]
+    parts = [part for part in parts if part[0] != "probe_order"]
+    for name, task, module in [*parts, ("probe_order", "clip", "attnbench.data.readers.probe_order")]:
+        served = compose.unchecked(f"data={name}", f"task={task}").data.tasks[task]
+        assert served.train == import_module(module).COUNTS["train"], (name, task)
 
 
 def test_another_split_seed_changes_all_but_the_test_images():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from attnbench import data
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.video import chosen
 from attnbench.data.readers import mnist

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from attnbench import records
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.sweeping import experiment, sweep
 
 CELLS = [

@@ -29,7 +29,8 @@ def test_beta_alone_has_no_weight_decay():
 def test_the_exclusion_reaches_the_optimizer():
     from torch import nn
 
-    from attnbench.config.schema import Optimizer, Site
+    from attnbench.config.recipe import Optimizer
+    from attnbench.config.schema import Site
     from attnbench.grafting.graft import graft
     from attnbench.training.optim import optimizer
 

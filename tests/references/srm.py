@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.config.schema import Optimizer, Site
+from attnbench.config.recipe import Optimizer
+from attnbench.config.schema import Site
 from attnbench.errors import UserError
 from attnbench.grafting.graft import graft
 from attnbench.mechanisms.channel.srm import SRM, Moments

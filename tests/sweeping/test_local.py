@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from attnbench import records
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.sweeping.executors import cluster as remote
 from attnbench.sweeping.executors import local as pool

@@ -7,7 +7,7 @@ import pytest
 from attnbench import mechanisms, records
 from attnbench.cell import Cell
 from attnbench.config import compose
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.records.pace import likeness
 from attnbench.sweeping import experiment, words

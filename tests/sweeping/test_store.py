@@ -12,7 +12,8 @@ from torch import nn
 
 from attnbench import records, running
 from attnbench.cell import Cell
-from attnbench.config.schema import Config, Launch
+from attnbench.config.launch import Launch
+from attnbench.config.schema import Config
 from attnbench.errors import Unwritable
 from attnbench.sweeping import sweep
 from attnbench.tasks.cls import Task

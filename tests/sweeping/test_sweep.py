@@ -11,7 +11,7 @@ from rich.console import Console
 
 from attnbench import records
 from attnbench.cli.main import main
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.records.pace import span
 from attnbench.sweeping import sweep
 from attnbench.sweeping.executors import base as executors

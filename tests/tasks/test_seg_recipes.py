@@ -5,7 +5,7 @@ from torch import nn
 
 from attnbench import data
 from attnbench.config import load as compose
-from attnbench.config.schema import Optimizer, Recipe, Schedule
+from attnbench.config.recipe import Optimizer, Recipe, Schedule
 from attnbench.errors import UserError
 from attnbench.tasks import seg
 from attnbench.training.optim import Schedule as Rates

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnbench import data, running
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 from attnbench.data.pipeline.order import generator
 from attnbench.data.readers import sbu
 from attnbench.data.scenes import skeletons
@@ -101,7 +101,7 @@ def test_attention_stands_instead_of_the_control():
 
 
 def test_what_reads_maps_cannot():
-    with pytest.raises(Impossible, match="skeletons arrive there; SE reads maps"):
+    with pytest.raises(Impossible, match="SE expects maps but receives skeletons"):
         running.build(cell([*SMALL, "attn=se", "site=network"]))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnbench.config.schema import Recipe
+from attnbench.config.recipe import Recipe
 from attnbench.training.averaging import average, decay_at, too_slow
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from attnbench import running, tasks
-from attnbench.config.schema import Config, Precision
+from attnbench.config.recipe import Precision
+from attnbench.config.schema import Config
 from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final

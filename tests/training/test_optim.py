@@ -6,7 +6,7 @@ from torch import nn
 
 from attnbench import backbones, mechanisms
 from attnbench.config import load
-from attnbench.config.schema import Optimizer, Recipe, Schedule
+from attnbench.config.recipe import Optimizer, Recipe, Schedule
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.graft import graft, no_weight_decay
 from attnbench.training import optim

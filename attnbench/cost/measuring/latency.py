@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from attnbench.config.schema import Precision
+from attnbench.config.recipe import Precision
 from attnbench.cost.measuring.machine import foreign_share, gpu_state
 from attnbench.cost.measuring.step import Conditions, Step, step
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.config.schema import Precision
+from attnbench.config.recipe import Precision
 from attnbench.cost.counting.readout import like_weights
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.clone import copied

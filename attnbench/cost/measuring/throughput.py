@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from attnbench.config.schema import Precision
+from attnbench.config.recipe import Precision
 from attnbench.cost.measuring.latency import timed, torch_threads, warm_up
 from attnbench.cost.measuring.step import Conditions, step
 from attnbench.errors import Impossible

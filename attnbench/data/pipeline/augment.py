@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data.pipeline.crop import resample
 from attnbench.data.pipeline.order import Draws
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.crop import weights
 from attnbench.data.pipeline.masks import IGNORE

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from attnbench.config.schema import Augment
+from attnbench.config.recipe import Augment
 
 MASK = 2**64 - 1
 TRIES = 10  # boxes drawn for a resized crop before the middle is taken, or again for one of a single class

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from attnbench.config.schema import Augment, Data
+from attnbench.config.recipe import Augment
+from attnbench.config.schema import Data
 from attnbench.data import check_augment
 from attnbench.data.pipeline.augment import Pixels
 from attnbench.data.pipeline.crop import boxes

@@ -153,7 +153,7 @@ def _order(row: Row) -> tuple:
 
 
 def _conclusion(table: Table, kept: list[Row], judged: dict[str, str], others: list[str]) -> str:
-    """The row that is shown to help most, and how sure that is; else what none of them was shown to do."""
+    """The row with the largest significant gain, and how sure that is; else that there is none."""
     good = [row for row in kept if verdicts.word(row) == "helps"]
     sure = [row for row in good if judged[row.name] == "within"]
     for row in (sure or good)[:1]:
@@ -164,8 +164,8 @@ def _conclusion(table: Table, kept: list[Row], judged: dict[str, str], others: l
         f"{firm} of {candidates} candidates within the limits {'has' if firm == 1 else 'have'} enough seeds"
     )
     if firm >= ENOUGH * candidates and firm:
-        return f"Stay with none: {counted} to be judged, and none of them is shown to help."
-    return f"No advice yet: {counted} to be judged, and none of those is shown to help."
+        return f"Stay with none: {counted} to be judged, and none of them is a significant gain."
+    return f"No advice yet: {counted} to be judged, and none of those is a significant gain."
 
 
 def _taken(table: Table, row: Row, kept: list[Row], cost: str) -> str:

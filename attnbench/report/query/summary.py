@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from attnbench.records import Record
 from attnbench.report.pages import leaderboard
+from attnbench.report.pages.names import names
 from attnbench.report.tables import notes
 from attnbench.report.tables.columns import DELTA_PARAMS, LATENCY, MACS, NAME, SEEDS, STATUS, compared, score
 from attnbench.report.tables.table import tables
@@ -16,7 +17,7 @@ def summary(found: Iterable[Record]) -> str:
     ends = Counter(r["status"].replace("_", " ") for r in found)
     counted = ", ".join(f"{n} {end}" for end, n in sorted(ends.items(), key=lambda e: (e[0] != "done", e)))
     parts = [f"{len(found)} cells" + (f": {counted}" if counted else "")]
-    for table in tables(found):
+    for table in names(tables(found)).values():
         metric = table.metric
         trained = [SEEDS, score(metric), compared(metric)] if metric else []
         written = [NAME, STATUS, *trained, DELTA_PARAMS, MACS, LATENCY]

@@ -89,7 +89,18 @@ def _of_record(record: dict[str, Any]) -> list[str]:
         found.append(differing)
     if part := number(record, "provenance", "micro_batch"):
         found.append(f"trained in micro-batches of {part:.0f}")
+    if dead := at(record, "provenance", "dead_parameters"):
+        found.append(_dead(list(map(str, dead))))
     return found
+
+
+NAMED = 3  # dead parameters that a note names
+
+
+def _dead(names: list[str]) -> str:
+    """Which parameters never received a gradient; of many, the first."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"no gradient ever reached {', '.join(names[:NAMED])}{more}"
 
 
 COUNTERS_AGREE = 1e-3  # share by which the two counters' multiply-adds may differ without a note

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import Any
 
 from attnbench.cell import Cell
-from attnbench.config.schema import Config, Launch
+from attnbench.config.launch import Launch
+from attnbench.config.schema import Config
 from attnbench.sweeping.executors.events import Event, Work
 from attnbench.sweeping.executors.local import Pool
 from attnbench.sweeping.executors.seats import accelerators

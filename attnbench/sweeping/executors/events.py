@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnbench.cell import Cell, fingerprint
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.sweeping.signals import Stop
 
 AGAIN_S = 1.0  # before a cell that another process holds, or that took its process with it, is tried again

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.sweeping.executors.chunk import Chunk
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 
 
 def accelerators() -> list[str]:

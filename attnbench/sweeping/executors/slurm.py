@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.config.schema import Launch
+from attnbench.config.launch import Launch
 from attnbench.errors import UserError
 from attnbench.sweeping.executors.chunk import Chunk
 from attnbench.sweeping.executors.cluster import JOBS

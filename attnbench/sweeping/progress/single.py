@@ -16,7 +16,9 @@ from attnbench.training.loop import Stopped
 
 
 def run_shown(cell: Cell, console: Console) -> dict[str, Any]:
-    """Run a cell; its record. Raises `KeyboardInterrupt` where someone stopped it: its checkpoint is kept."""
+    """Run a cell; its record. Raises `UserError` where it is impossible, `KeyboardInterrupt` where someone
+    stopped it: its checkpoint is kept.
+    """
     quiet = os.environ.get("RANK", "0") != "0"
     columns = (
         TextColumn("{task.description}"),
@@ -42,7 +44,7 @@ def run_shown(cell: Cell, console: Console) -> dict[str, Any]:
             if not quiet:
                 console.print(text, markup=False)
 
-        watcher = Watcher(steps, epoch, stop, note)
+        watcher = Watcher(steps, epoch, stop, note, by_hand=True)
         try:
             return run(cell, watcher, records.stamp(Path(cell.config.results), cell.key))
         except Busy:
