@@ -20,7 +20,7 @@ def site_of(
 ) -> Site:
     """The site that patterns make, in layout BNC with its leading tokens where tokens pass there.
 
-    The other layouts are told apart when the site is used. Raises `UserError` where a pattern fits nothing.
+    Other layouts are recognized when the site is used. Raises `UserError` where a pattern fits nothing.
     """
     named: dict[str, Any] = {how: list(patterns)}
     site = Site(**named)
