@@ -26,7 +26,7 @@ ONLY = {  # package -> the modules that may import it
         "attnbench.cost.published",
     ],
     "attnbench.running": ["attnbench.sweeping", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
-    "attnbench.sweeping": ["attnbench.api", "attnbench.cli.verbs", "attnbench.cli.listing", "benchmarks"],
+    "attnbench.sweeping": ["attnbench.api", "attnbench.cli", "benchmarks"],
 }
 TORCHLESS = [
     "cell",
