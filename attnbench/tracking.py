@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attnbench.config.fields import flatten
 from attnbench.config.launch import Track
 from attnbench.errors import UserError, unknown
 
@@ -107,15 +108,10 @@ def _settings_of(run_folder: Path) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     """One level of keys, joined by slashes; lists become text, and what is null is left out."""
-    found: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}/")
-        elif value is not None:
-            found[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
-    return found
+    found = ((name, value) for name, value in flatten(nested, "/") if value is not None)
+    return {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in found}
 
 
 def _start(track: Track, run_folder: Path, cell: Mapping[str, Any], config: Mapping[str, Any]) -> Any:

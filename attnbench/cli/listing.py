@@ -22,13 +22,25 @@ def lines(kind: str | None = None, name: str | None = None, *rest: str) -> Itera
     if kind is not None and kind.startswith("attn="):
         kind, name = "mechanisms", kind.partition("=")[2]
     if kind is not None and kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+        kind, name = _named(kind)
     for wanted in [kind] if kind else KINDS:
         if kind is None:
             yield f"\n{wanted}"
         # Sites take composing each backbone's file: printed where backbones alone are asked for.
         listed = _files("backbone") if kind is None and wanted == "backbones" else KINDS[wanted]
         yield from listed(name)
+
+
+def _named(name: str) -> tuple[str, str]:
+    """The kind of what is called so, and its name; raises `UserError` where nothing is."""
+    if all(word in words.known() for word in name.split(",")):
+        return "mechanisms", name
+    for kind, group in FOLDERS.items():
+        if name in names(group):
+            return kind, name
+    if name in experiment.names():
+        return "experiments", name
+    raise unknown("kind", name, KINDS)
 
 
 def _mechanisms(name: str | None) -> Iterator[str]:
@@ -121,6 +133,7 @@ def _experiments(name: str | None) -> Iterator[str]:
             yield from (f"    {cell}" for cell in each.cells())
 
 
+FOLDERS = {"backbones": "backbone", "tasks": "task", "data": "data", "recipes": "recipe"}
 KINDS: dict[str, Callable[[str | None], Iterator[str]]] = {
     "mechanisms": _mechanisms,
     "backbones": _backbones,

@@ -46,7 +46,7 @@ def _cost_items(cost: dict[str, Any]) -> Iterator[str]:
     if cost.get("macs") is not None:
         yield f"{cost['macs'] / 1e9:.4g} GMACs"
     if cost.get("elementwise") is not None:
-        yield f"{cost['elementwise'] / 1e9:.4g} Gelem"
+        yield f"{cost['elementwise'] / 1e9:.4g} G element-wise ops"
     if cost.get("pixels_seen") is not None:
         yield f"{cost['pixels_seen']:,} pixels seen of {cost['pixels']:,}"
     if cost.get("uncounted"):

@@ -54,7 +54,7 @@ def _record(cell: "Cell", console: "Console") -> "Record":
         console.print(note, markup=False)
     found = records.find(Path(cell.config.results), cell.key)
     if found is not None and not due(cell, found, retry=True):
-        console.print("done before; its record:")
+        console.print("already done; record:")
         return found
     if console.is_terminal:  # what follows takes seconds
         console.print("loading torch, the network and the data")
@@ -94,7 +94,7 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     if not cells:
-        raise UserError("no cells are left: exclude leaves none over")
+        raise UserError("no cells left after applying 'exclude'")
     if asked.cfg:
         return _configuration(cells[0].config)
     check_alone()  # before folders are made

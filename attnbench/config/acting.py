@@ -1,9 +1,10 @@
 """Which settings of a recipe have an effect, so that only those are hashed and printed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from typing import Any
 
+from attnbench.config.fields import flatten
 from attnbench.config.recipe import Recipe
 from attnbench.config.schema import Config
 
@@ -28,7 +29,7 @@ DEPENDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
 
 def inactive(recipe: Recipe) -> frozenset[str]:
     """The dotted names of the settings that change nothing, whatever their values."""
-    flat = dict(_flat(asdict(recipe)))
+    flat = dict(flatten(asdict(recipe)))
     return frozenset(name for name in DEPENDS if not acts(name, flat))
 
 
@@ -52,14 +53,6 @@ def acting(part: Any) -> Any:
     for name in inactive(part):
         part = _reset(part, name.split("."))
     return part
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _reset(settings: Any, path: list[str]) -> Any:

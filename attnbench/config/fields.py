@@ -1,7 +1,7 @@
 """Fields of the schema with the values that they may hold: numbers of an interval, words, a form of text."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,15 @@ def label(default: str = "???") -> Any:
 def place(default: str | None) -> Any:
     """A path."""
     return text(default, PLACE, "a path")
+
+
+def flatten(nested: Mapping[str, Any], mark: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of all depths by their joined names, in their order."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, mark, f"{prefix}{name}{mark}")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _bounds(neutral: Any, **bounds: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def classes(data: Data, task: str) -> int:
     known = data.tasks.get(task) or next(iter(data.tasks.values()), None)
     found = data.classes or (known.classes if known else None)
     if not found:
-        raise UserError(f"data.classes=0: how many classes has data set '{data.name}'?")
+        raise UserError(f"data.classes=0: set data.classes for data set '{data.name}'")
     return found
 
 

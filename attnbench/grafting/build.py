@@ -114,20 +114,20 @@ def _check_role(make: Builder, place: Place) -> None:
         return
     sites = (make.card.site,) if isinstance(make.card.site, str) else make.card.site  # type: ignore[attr-defined]
     if CONVOLUTION not in sites:
-        raise Impossible(f"{place.name}: {make.__name__} stands beside a convolution, not instead of one")
+        raise Impossible(f"{place.name}: {make.__name__} cannot replace a convolution")
 
 
 def _fit(spot: Spot, mechanism: Mechanism) -> None:
     """Raise `Impossible` where a mechanism would be handed what it cannot read."""
     name = type(mechanism).__name__
     if spot.how != "instead" and mechanism.returns != "map":
-        raise Impossible(f"{spot.name}: {name} ends in scores, so it stands instead of a control that does")
+        raise Impossible(f"{spot.name}: {name} outputs logits; it can only replace a classification head")
     if spot.how != "instead" and spot.arrives == "map" and mechanism.reads != "skeleton":
         return  # a clip's frames are handed over as either kind needs them
     if mechanism.reads != spot.arrives:
-        raise Impossible(f"{spot.name}: {spot.arrives}s arrive there; {name} reads {mechanism.reads}s")
+        raise Impossible(f"{spot.name}: {name} expects {mechanism.reads}s but receives {spot.arrives}s")
     if spot.how == "instead" and mechanism.returns == "map" and isinstance(spot.module, Control):
-        raise Impossible(f"{spot.name}: {name} returns a map, and the control there ends in scores")
+        raise Impossible(f"{spot.name}: {name} returns a map and cannot replace a head, which outputs logits")
 
 
 @contextmanager

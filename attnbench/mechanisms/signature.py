@@ -161,9 +161,9 @@ def _parts(
     elif isinstance(annotation, ast.Name) and annotation.id in aliases:
         yield from _parts(aliases[annotation.id], aliases, bounds)
     elif isinstance(annotation, ast.Subscript) and _generic(annotation) == "Annotated":
-        inner, said = annotation.slice.elts  # type: ignore[attr-defined]  # a type and one bound
-        numbers = [ast.literal_eval(number) for number in getattr(said, "args", [said])]
-        bounds |= {"steps": range(*numbers)} if isinstance(said, ast.Call) else {"length": numbers[0]}
+        inner, bound = annotation.slice.elts  # type: ignore[attr-defined]  # a type and one bound
+        numbers = [ast.literal_eval(number) for number in getattr(bound, "args", [bound])]
+        bounds |= {"steps": range(*numbers)} if isinstance(bound, ast.Call) else {"length": numbers[0]}
         yield from _parts(inner, aliases, bounds)
     else:
         yield annotation

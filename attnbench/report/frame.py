@@ -1,6 +1,6 @@
 """All records as one tidy data frame: a row a record, a column a number, units in the columns' names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,9 +107,13 @@ def load_results(results: str | Path = "results") -> "pd.DataFrame":
     What was not measured is NaN (None in text). Classes' intersections over union, where there are any,
     are columns `test_iou_NAME_percent`. `frame.attrs["columns"]` says what each column is. Columns:
     """
+    return framed(load(Path(results)).records)
+
+
+def framed(found: "Sequence[Record]") -> "pd.DataFrame":
+    """Records as `load_results` has them."""
     import pandas as pd
 
-    found = load(Path(results)).records
     fields = [*FIELDS, *(_score("test", metric) for metric in class_ious(found))]
     frame = pd.DataFrame({field.name: [field.of(r) for r in found] for field in fields})
     frame.attrs["columns"] = {field.name: field.says for field in fields}

@@ -19,9 +19,13 @@ def expand(value: str | Mapping[str, Any]) -> list[str | Mapping[str, Any]]:
 
 def check(word: str, what: str) -> None:
     """Raise `UserError` for a word that stands for no mechanism."""
-    known = {"all", *mechanisms.known(), *_groups()}
-    if word not in known:
-        raise unknown(what, word, known)
+    if word not in known():
+        raise unknown(what, word, known())
+
+
+def known() -> set[str]:
+    """Every word that stands for mechanisms."""
+    return {"all", *mechanisms.known(), *_groups()}
 
 
 @cache

@@ -20,6 +20,18 @@ LINES = [
     ("attnbench sweep --d", set(), {"--dry-run"}),
     ("attnbench list mech", set(), {"mechanisms"}),
     ("attnbench completion z", set(), {"zsh"}),
+    ("attnbench list chan", set(), {"channel"}),
+    ("attnbench attn=se,sof", {"se,soft"}, set()),
+]
+ZSH = [
+    ("attnbench attn=ec", "eca"),
+    ("attnbench attn=se,ec", "eca"),
+    ("attnbench recipe.optimizer.na", "recipe.optimizer.name"),
+    ("attnbench recipe.precision=b", "bf16"),
+    ("attnbench swe", "sweep"),
+    ("attnbench sweep experiment=qui", "quick"),
+    ("attnbench sweep --d", "--dry-run"),
+    ("attnbench list sof", "soft"),
 ]
 
 
@@ -40,8 +52,18 @@ def test_bash_completes(line, after, whole):
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
-def test_zsh_loads_the_script():
-    subprocess.run(["zsh", "-c", completion.script("zsh")], check=True)
+@pytest.mark.parametrize(("line", "offered"), ZSH, ids=[line for line, _ in ZSH])
+def test_zsh_completes(line, offered):
+    given = line.split(" ")
+    here = 'compdef() { }; compset() { }; compadd() { print -l -- "$@" }'
+    ask = f"words=({line}); CURRENT={len(given)}; PREFIX='{given[-1]}'; _attnbench"
+    done = subprocess.run(
+        ["zsh", "-f", "-c", f"{here}\n{completion.script('zsh')}\n{ask}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert offered in done.stdout.split() and not done.stderr
 
 
 @pytest.mark.parametrize("words", [(), ("fish",), ("bash", "zsh")])

@@ -154,6 +154,24 @@ def test_list_shows_cards_sites_and_options(capsys):
     assert "residual" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "seen", "unseen"),
+    [
+        (["attn=channel"], "eca", "cbam"),
+        (["channel"], "eca", "cbam"),
+        (["soft,2020"], "eca", "no attention"),
+        (["mechanisms", "cvpr"], "eca", "dia "),
+        (["se"], "attn.reduction=16", "eca"),
+        (["resnet20"], "residual", "resnet18"),
+        (["cifar10"], "photographs", "mnist"),
+    ],
+)
+def test_list_knows_the_words_that_sweeps_know(words, seen, unseen, capsys):
+    assert main(["list", *words]) == 0
+    printed = capsys.readouterr().out
+    assert seen in printed and unseen not in printed
+
+
 def test_configuration_can_be_printed_without_running(capsys):
     assert main(["attn=se", "attn.reduction=4", "--cfg"]) == 0
     assert "reduction: 4" in capsys.readouterr().out

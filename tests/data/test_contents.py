@@ -80,7 +80,7 @@ def test_a_copy_elsewhere_is_the_same_data(
     assert main([*words, f"data.root={here}"]) == 0
     contents._recorded.cache_clear()
     assert main([*words, f"data.root={copy}"]) == 0
-    assert "done before" in capsys.readouterr().out
+    assert "already done" in capsys.readouterr().out
 
 
 def test_a_set_that_was_read_before_is_confirmed_without_reading(

@@ -93,9 +93,7 @@ def test_instead_takes_the_modules_place_and_learns_what_it_was() -> None:
 def test_what_weighs_a_map_stands_instead_of_no_convolution(name: str) -> None:
     model = network("resnet18")
     before = dict(model.named_modules())
-    with pytest.raises(
-        Impossible, match=r"layer1\.0\.conv2: \w+ stands beside a convolution, not instead of one"
-    ):
+    with pytest.raises(Impossible, match=r"layer1\.0\.conv2: \w+ cannot replace a convolution"):
         graft(model, name, {}, RESNET18.sites["conv"], IMAGE)
     assert dict(model.named_modules()) == before
 
@@ -111,7 +109,9 @@ class Ending(nn.Module):
 
 def test_what_returns_a_map_does_not_stand_instead_of_a_control() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), Ending())
-    with pytest.raises(Impossible, match=r"^1: SE returns a map, and the control there ends in scores$"):
+    with pytest.raises(
+        Impossible, match=r"^1: SE returns a map and cannot replace a head, which outputs logits$"
+    ):
         graft(network, "se", {}, Site(instead=["1"]), (3, 8, 8), seed=0)
 
 

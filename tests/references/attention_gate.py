@@ -144,7 +144,7 @@ def test_the_classifier_of_several_stages_stands_instead_of_a_classifier_only(so
     options = {"variant": "sononet"}
     with pytest.raises(Impossible, match="site=gates"):
         graft(network, "attention_gate", options, config.sites["stage"], (3, 64, 64))
-    with pytest.raises(Impossible, match="vectors arrive there; SE reads maps"):
+    with pytest.raises(Impossible, match="SE expects maps but receives vectors"):
         graft(network, "se", {}, config.sites["gates"], (3, 64, 64))
     with pytest.raises(Impossible, match="3 stages"):
         AttentionGate.at(Place("fc", 512, (1, 1), replaces=nn.Linear(512, 10)), **options)

@@ -43,9 +43,9 @@ def forward(x, p, options, training):
 
 
 def test_the_height_must_part_into_stripes():
-    with pytest.raises(Impossible, match="4 equal stripes of a map 7 high"):
+    with pytest.raises(Impossible, match="height 7 is not divisible by 4 stripes"):
         STA.at(Place("probe", 8, (7, 4), replaces=Case(STA)._place().replaces, frames=4))
-    with pytest.raises(UserError, match="a map 6 high does not part into 4 equal stripes"):
+    with pytest.raises(UserError, match="height 6 is not divisible by 4 stripes"):
         STA(8, 3)(torch.randn(2, 4, 8, 6, 4))
 
 

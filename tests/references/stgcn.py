@@ -78,7 +78,7 @@ def test_affinities_do_not_know_signs():
 def test_frames_and_stripes_are_baked_in():
     with pytest.raises(UserError, match="a clip of 4 frames came, built for 8"):
         STGCN(8, 3, frames=8)(torch.randn(2, 4, 8, 4, 4))
-    with pytest.raises(Impossible, match="4 stripes of a map 3 high"):
+    with pytest.raises(Impossible, match="height 3 is less than 4 stripes"):
         STGCN.at(Place("probe", 8, (3, 4), replaces=Case(STGCN)._place().replaces, frames=4))
 
 

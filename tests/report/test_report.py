@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from attnbench import records, report
+from attnbench.report.tables import notes
 from attnbench.report.tables.table import Row, tables
 from attnbench.sweeping import experiment
 
@@ -282,7 +283,7 @@ def test_conditions_name_what_is_constant_and_what_is_mixed(tmp_path: Path) -> N
         "Device: mixed (H200, cpu), threads 1",
         "Versions: torch mixed (2.15.0, 2.6.0)",
         "Commit: mixed (aaaaaaaaaa, bbbbbbbbbb); 1 of 2 cells with uncommitted changes",
-        "Run: 2026-11-22 to 2026-12-01",
+        "Run dates: 2026-11-22 to 2026-12-01",
         "Fingerprint: 0123456789ab",
     ):
         assert f"- {told}\n" in text
@@ -348,3 +349,14 @@ def test_a_terminal_tells_tables_of_one_name_apart() -> None:
         and "decoder=fcn" in titles[0] + titles[1]
         and "decoder=unet" in titles[0] + titles[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("dead", "note"),
+    [
+        (["a.weight"], "seed 0: no gradient ever reached a.weight"),
+        (list("abcde"), "seed 0: no gradient ever reached a, b, c and 2 more"),
+    ],
+)
+def test_dead_parameters_are_named(dead: list[str], note: str) -> None:
+    assert note in notes.of_row(row("se", record("se", 0, 60.0, provenance__dead_parameters=dead)), "top1")

@@ -230,9 +230,9 @@ def test_clip_mechanisms_see_frames_in_order():
 @pytest.mark.parametrize(
     ("attn", "site", "message"),
     [
-        ("se", "head", "clips arrive there; SE reads maps"),
+        ("se", "head", "SE expects maps but receives clips"),
         ("gltr", "residual", "head"),
-        ("tam", "conv", "TAM stands beside a convolution"),
+        ("tam", "conv", "TAM cannot replace a convolution"),
     ],
 )
 def test_what_cannot_stand_there_is_impossible(attn: str, site: str, message: str):

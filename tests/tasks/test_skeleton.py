@@ -101,7 +101,7 @@ def test_attention_stands_instead_of_the_control():
 
 
 def test_what_reads_maps_cannot():
-    with pytest.raises(Impossible, match="skeletons arrive there; SE reads maps"):
+    with pytest.raises(Impossible, match="SE expects maps but receives skeletons"):
         running.build(cell([*SMALL, "attn=se", "site=network"]))
 
 

@@ -129,7 +129,7 @@ def show(model: nn.Module, image: tuple[int, ...], console: Any, depth: int = 3)
 
     found = tree(model, image)
     table = Table("part", title=f"cost of one image {' x '.join(map(str, image))}", box=None, pad_edge=False)
-    for heading in ("parameters", "GMACs", "Gelem", "Mact"):
+    for heading in ("parameters", "GMACs", "element-wise ops (G)", "activations (M)"):
         table.add_column(heading, justify="right")
     for level, part in found.network.rows():
         if level <= depth:

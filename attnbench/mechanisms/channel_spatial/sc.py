@@ -64,7 +64,7 @@ class SC(Replacement):
 def halves(channels: int) -> tuple[int, int]:
     """Widths of the two parts; raises `Impossible` where there is but one channel."""
     if channels < 2:
-        raise Impossible("one channel has no halves")
+        raise Impossible("needs at least 2 channels")
     return channels - channels // 2, channels // 2
 
 

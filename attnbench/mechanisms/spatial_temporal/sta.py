@@ -60,13 +60,13 @@ class STA(ClipHead):
     @classmethod
     def at(cls, place: Place, stripes: int = 4, **options: Any) -> Self:
         if place.size[0] % stripes:
-            raise Impossible(f"{stripes} equal stripes of a map {place.size[0]} high; choose stripes=")
+            raise Impossible(f"height {place.size[0]} is not divisible by {stripes} stripes (attn.stripes)")
         return cls(place.channels, classes_of(place), stripes, **options)
 
     def maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t h w"]:
         """Each position's weight in its frame."""
         if x.shape[3] % self.stripes:
-            raise UserError(f"sta: a map {x.shape[3]} high does not part into {self.stripes} equal stripes")
+            raise UserError(f"sta: height {x.shape[3]} is not divisible by {self.stripes} stripes")
         return energy_shares(x) if self.form == "paper" else norm_shares(x)
 
     def scores(self, maps: Float[Tensor, "b t h w"]) -> Float[Tensor, "b t k"]:

@@ -72,7 +72,7 @@ class STGCN(ClipHead):
     @classmethod
     def at(cls, place: Place, stripes: int = 4, **options: Any) -> Self:
         if place.size[0] < stripes:
-            raise Impossible(f"{stripes} stripes of a map {place.size[0]} high; choose stripes=")
+            raise Impossible(f"height {place.size[0]} is less than {stripes} stripes (attn.stripes)")
         return cls(place.channels, classes_of(place), frames_of(place), stripes, **options)
 
     def nodes(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t p c"]:

@@ -57,9 +57,11 @@ def _check_meant(key: str, text: str, sign: str, digits: str, unit: str) -> None
     """Raise `UserError` for what is more likely a share with its sign for per cent left out."""
     if sign and unit != "%":
         meant = text.strip().removeprefix(sign) if unit else f"{sign}{digits}%"
-        raise UserError(f"{key}={text}: a sign is for per cent of the control; {meant} would be right")
+        raise UserError(f"{key}={text}: a sign needs a per cent of the control; use {meant}")
     if key == "max_latency" and not unit and float(digits) > LARGEST_RATIO:
-        raise UserError(f"{key}={text}: say +{digits}% of the control more, or {digits}x of it")
+        raise UserError(
+            f"{key}={text}: ambiguous limit; use +{digits}% (of the control, more) or {digits}x (of it)"
+        )
 
 
 def _latency(row: Row, relative: bool) -> Span | None:

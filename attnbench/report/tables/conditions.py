@@ -5,9 +5,10 @@ from typing import Any
 
 from attnbench import tasks
 from attnbench.config.acting import acts
+from attnbench.config.fields import flatten
 from attnbench.config.recipe import Recipe
 from attnbench.records import Record
-from attnbench.report.load import VARIES, at, distinct, flatten, images, number
+from attnbench.report.load import VARIES, at, distinct, images, number
 from attnbench.report.tables.contents import CHECKSUM
 from attnbench.report.tables.folds import FOLD
 from attnbench.report.tables.metrics import chance
@@ -29,14 +30,14 @@ def conditions(table: Table) -> list[tuple[str, str]]:
     stated = [
         ("Task", _task(records)),
         ("Data", _data(records)),
-        ("Floor", _floor(records)),
+        ("Constant-class baseline", _floor(records)),
         ("Backbone", _backbone(records)),
         ("Recipe", _recipe(records)),
         ("Cost", _cost(table)),
         ("Device", device(records)),
         ("Versions", _versions(records)),
         ("Commit", _commit(records)),
-        ("Run", _dates(records)),
+        ("Run dates", _dates(records)),
         ("Fingerprint", table.fingerprint),
     ]
     return [(heading, text) for heading, text in stated if text]

@@ -1,12 +1,11 @@
 """Folds of a data set: cells that differ in nothing but their fold stand in a table as one, their mean."""
 
-import hashlib
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from attnbench.cell import fingerprint
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, number, started
 
@@ -96,5 +95,4 @@ def _shared(record: Record) -> str:
         config[part] = {k: v for k, v in (config.get(part) or {}).items() if k not in keys}
     options = {k: v for k, v in (config["data"].get("options") or {}).items() if k != FOLD[-1]}
     config["data"] = {**config["data"], "options": options}
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return fingerprint(config)

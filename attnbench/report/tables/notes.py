@@ -90,18 +90,17 @@ def _of_record(record: dict[str, Any]) -> list[str]:
     if part := micro_batch(record, whatever_norm=True):
         found.append(f"trained in micro-batches of {part:.0f}")
     if dead := at(record, "provenance", "dead_parameters"):
-        found.append(_dead(dead))
+        found.append(_dead(list(map(str, dead))))
     return found
 
 
-NAMED = 3  # parameters of a note
+NAMED = 3  # dead parameters that a note names
 
 
-def _dead(names: Sequence[str]) -> str:
-    """Which parameters no training step moved by their gradient."""
-    few = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-    many = f"{len(names)} parameters" if len(names) > 1 else "a parameter"
-    return f"{many} never had a gradient other than zero: {few}"
+def _dead(names: list[str]) -> str:
+    """Which parameters never received a gradient; of many, the first."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"no gradient ever reached {', '.join(names[:NAMED])}{more}"
 
 
 COUNTERS_AGREE = 1e-3  # share by which the two counters' multiply-adds may differ without a note

@@ -43,7 +43,7 @@ def lines(results: Path, runs: Path, cells: Sequence[Cell] = ()) -> Iterator[str
 def _sweep(entry: registry.Entry, runs_on: bool | None) -> str:
     which = f"sweep of process {entry.pid} on {entry.host}"
     if runs_on is False:
-        return f"{which} ended without a word; the same command goes on from there"
+        return f"{which} terminated unexpectedly; the same command goes on from there"
     failures = f", {entry.failed} failed" if entry.failed else ""
     ago = span(max(time.time() - entry.updated, 0.0))
     return (
