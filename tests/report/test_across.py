@@ -12,7 +12,7 @@ from attnbench import report
 from attnbench.report.pages import across
 from attnbench.report.statistics import ranking
 from attnbench.report.tables.table import tables
-from tests.report.test_report import put, record
+from tests.factories import put, record
 
 NOISE = (0.1, -0.1, 0.05, -0.05, 0.0)
 

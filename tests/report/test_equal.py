@@ -8,7 +8,7 @@ from attnbench.report.tables import columns, notes
 from attnbench.report.tables.metrics import headline
 from attnbench.report.tables.sections import of_csv, sections
 from attnbench.report.tables.table import tables
-from tests.report.test_report import CATEGORY, record
+from tests.factories import CATEGORY, record
 
 CATEGORY |= {"wide": "control", "deep": "control"}
 SE = {"name": "se", "reduction": 16, "bias": True}

@@ -9,7 +9,7 @@ import pandas as pd
 import attnbench
 from attnbench.report import load_results
 from attnbench.report.frame import FIELDS
-from tests.report.test_report import grid, put, record
+from tests.factories import grid, put, record
 
 
 def test_a_row_a_record_with_numbers_as_numbers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from attnbench.report.pages import leaderboard
 from attnbench.report.tables.sections import question, sections
 from attnbench.report.tables.table import Row, Table, tables
 from attnbench.report.tables.verdicts import outcome, verdict, word
-from tests.report.test_report import record, row
+from tests.factories import record, row
 
 HEADLINES = {
     "cls": "top1",
