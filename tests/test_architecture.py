@@ -19,14 +19,14 @@ ONLY = {  # package -> the modules that may import it
     "wandb": ["attnbench.tracking"],
     "submitit": ["attnbench.sweeping.executors.slurm"],
     "ray": ["attnbench.sweeping.executors.ray"],
-    "attnbench.config.load": ["attnbench.cli", "attnbench.sweeping.experiment", "attnbench.cost.published"],
-    "attnbench.running": ["attnbench.sweeping", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
-    "attnbench.sweeping": [
-        "attnbench.sweeping",
-        "attnbench.cli.verbs",
-        "attnbench.cli.listing",
-        "benchmarks",
+    "attnbench.config.load": [
+        "attnbench.cli",
+        "attnbench.api",
+        "attnbench.sweeping.experiment",
+        "attnbench.cost.published",
     ],
+    "attnbench.running": ["attnbench.sweeping", "attnbench.cli.verbs", "attnbench.cli.show", "benchmarks"],
+    "attnbench.sweeping": ["attnbench.api", "attnbench.cli", "benchmarks"],
 }
 TORCHLESS = [
     "cell",

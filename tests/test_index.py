@@ -7,7 +7,7 @@ import pytest
 from attnbench import records
 from attnbench.records import index
 from attnbench.records.index import FILE, opened
-from tests.report.test_report import grid, put, record
+from tests.factories import grid, put, record
 
 
 def state(results: Path) -> tuple[object, ...]:

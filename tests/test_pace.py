@@ -3,7 +3,7 @@
 import pytest
 
 from attnbench.records.pace import Pace, of_names, span
-from tests.report.test_report import record
+from tests.factories import record
 
 
 def test_the_most_alike_cells_give_the_time_and_say_what_it_rests_on() -> None:

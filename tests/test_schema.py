@@ -8,7 +8,7 @@ import pytest
 from attnbench import records
 from attnbench.records import schema
 from attnbench.report.load import at, number
-from tests.report.test_report import record
+from tests.factories import record
 
 OWN = Path(records.__file__).parents[2] / "results" / "cells"
 

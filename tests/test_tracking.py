@@ -16,7 +16,7 @@ from attnbench.config.files import folder, names
 from attnbench.config.launch import Track
 from attnbench.errors import UserError
 from attnbench.tracking import Tracker, flat, tracker
-from tests.report.test_report import record
+from tests.factories import record
 
 CELL = {
     "task": "cls",

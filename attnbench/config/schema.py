@@ -3,7 +3,7 @@
 Training's are in `recipe`, those of where and how cells run in `launch`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
@@ -55,6 +55,10 @@ class Site:
     prefix: int = number(0, "[0, 1000]")  # leading tokens that are no positions (a class token); BNC only
     # Whether it follows norms that start at zero, behind which a mechanism may never receive a gradient.
     after_zero: bool = field(default=False, metadata={"neutral": False})
+
+    def __repr__(self) -> str:
+        given = (f"{f.name}={getattr(self, f.name)!s}" for f in fields(self) if getattr(self, f.name))
+        return f"Site({', '.join(text for text in given if text != 'layout=BCHW')})"
 
     def within(self, prefix: str) -> "Site":
         """The same site of a network that is a part, of that dotted prefix, of another."""
@@ -198,6 +202,10 @@ class Config:
             start = "one" if self.starts_at_one else "default"
             if start != self.backbone.last_norm:
                 self.backbone = replace(self.backbone, last_norm=start)
+
+    def __repr__(self) -> str:
+        named = (f"{part}={getattr(self, part).name}" for part in ("task", "data", "backbone", "recipe"))
+        return f"Config({', '.join(named)}, attn={self.attn['name']}, site={self.site}, seed={self.seed})"
 
     @property
     def starts_at_one(self) -> bool:

@@ -1,11 +1,12 @@
 """All records as one tidy data frame: a row a record, a column a number, units in the columns' names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnbench.report.load import at, load, number
+from attnbench.report.load import at, images, load, micro_batch, number
 from attnbench.report.tables.metrics import class_ious, every, resized
 from attnbench.tasks import Metric
 
@@ -57,6 +58,20 @@ FIELDS = [
         lambda r: resized(r) or None,
     ),
     *(_score(split, metric) for split in ("test", "val") for metric in SCORES),
+    *(
+        Field(f"{split}_images", f"inputs of the {split} split", partial(images, split=split))
+        for split in ("train", "val", "test")
+    ),
+    Field(
+        "micro_batch",
+        "inputs at a time of a batch that memory has no room for",
+        partial(micro_batch, whatever_norm=True),
+    ),
+    Field(
+        "dead_parameters",
+        "how many never had a gradient other than zero",
+        lambda r: float(len(at(r, "provenance", "dead_parameters") or ())) if at(r, "metrics") else None,
+    ),
     _number("params", "learnable parameters of the network", "cost", "params"),
     _number("params_attention", "those of the attention", "cost", "params_attention"),
     _number("params_head", "those of the task's head", "cost", "params_head"),
@@ -92,9 +107,13 @@ def load_results(results: str | Path = "results") -> "pd.DataFrame":
     What was not measured is NaN (None in text). Classes' intersections over union, where there are any,
     are columns `test_iou_NAME_percent`. `frame.attrs["columns"]` says what each column is. Columns:
     """
+    return framed(load(Path(results)).records)
+
+
+def framed(found: "Sequence[Record]") -> "pd.DataFrame":
+    """Records as `load_results` has them."""
     import pandas as pd
 
-    found = load(Path(results)).records
     fields = [*FIELDS, *(_score("test", metric) for metric in class_ious(found))]
     frame = pd.DataFrame({field.name: [field.of(r) for r in found] for field in fields})
     frame.attrs["columns"] = {field.name: field.says for field in fields}

@@ -64,13 +64,16 @@ def images(record: Record, split: str) -> float | None:
     return number(record, "config", "data", split) if counted is None else counted
 
 
-def micro_batch(record: Record) -> float | None:
-    """How many images batch norm saw at a time where it saw fewer than the batch, else None."""
+def micro_batch(record: Record, whatever_norm: bool = False) -> float | None:
+    """How many images the network saw at a time where it saw fewer than the batch, else None.
+
+    None where no batch norm is at work, which makes no difference then, unless `whatever_norm`.
+    """
     size = number(record, "provenance", "micro_batch") or number(record, "config", "hardware", "micro_batch")
     batch = number(record, "config", "recipe", "batch_size")
     if size is None or (batch is not None and size >= batch):
         return None
-    return None if at(record, "provenance", "batch_norm") is False else size
+    return size if whatever_norm or at(record, "provenance", "batch_norm") is not False else None
 
 
 def distinct(found: Iterable[Record], *path: str) -> list[str]:

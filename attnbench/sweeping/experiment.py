@@ -77,7 +77,10 @@ def chosen(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def grid(arguments: Sequence[str]) -> list[Cell]:
     """All combinations of the arguments' lists, words for several mechanisms included."""
-    return Experiment("", "", "", ({"grid": {}},)).cells(arguments)
+    return GRID.cells(arguments)
+
+
+GRID = Experiment("", "", "", ({"grid": {}},))  # whose cells are the combinations of the arguments' lists
 
 
 def gather(cells: Sequence[Cell]) -> list[Cell]:

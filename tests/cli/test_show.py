@@ -5,7 +5,7 @@ import pytest
 from attnbench import tasks
 from attnbench.cli.show import record_lines
 from attnbench.report.tables.metrics import of_task
-from tests.report.test_report import record
+from tests.factories import record
 
 
 @pytest.mark.parametrize("task", tasks.cards())

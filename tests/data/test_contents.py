@@ -20,7 +20,7 @@ from attnbench.report.tables.table import tables
 from attnbench.sweeping.experiment import cell
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Checkpoint, Damaged
-from tests.report.test_report import record
+from tests.factories import record
 
 SHORT = [
     "recipe.epochs=1",

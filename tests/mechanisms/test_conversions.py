@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from attnbench.checks.case import Case, seeded
-from tests.mechanisms.test_mechanisms import NAMES, cases
+from tests.references import NAMES, cases
 
 ODD = ("gc", "hard_attention", "san", "sk")  # one each of what once fixed the batch, or a layout
 OPEN_SIZES = ((16, 11), (40, 33))  # of maps that a graph of a 12x9 map is to take

@@ -1,4 +1,4 @@
-"""Every mechanism of the zoo: each public check, each option worth checking, and its equations in NumPy.
+"""Every mechanism: each public check, each option worth checking, and its equations in NumPy.
 
 A new mechanism needs no line here: its file under attnbench/mechanisms and tests/references/NAME.py suffice.
 A reference has `forward`, CASES, COUNTS and OFFICIAL as below, and where they apply CHANNELS, SIZE, BATCH and
@@ -9,9 +9,6 @@ settings of its own, such as {"classes": 60}.
 
 import copy
 import itertools
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -25,24 +22,7 @@ from attnbench.config.schema import Backbone
 from attnbench.grafting.graft import graft
 from attnbench.mechanisms import entries, load
 from tests.networks import backbone
-
-FOLDER = Path(__file__).parents[1] / "references"
-NAMES = tuple(entries())
-
-
-def reference(name: str) -> ModuleType | None:
-    return import_module(f"tests.references.{name}") if (FOLDER / f"{name}.py").exists() else None
-
-
-def settings(name: str, *keys: str) -> dict:
-    """What a reference says of the input that the mechanism takes and of the control that it replaces."""
-    found = reference(name)
-    return {key.lower(): getattr(found, key) for key in keys if hasattr(found, key)}
-
-
-def cases(name: str) -> list[Case]:
-    own = settings(name, "CHANNELS", "SIZE", "BATCH", "FRAMES", "CLASSES", "STEPS")
-    return [Case(load(name), options, **own) for options in getattr(reference(name), "CASES", [{}])]
+from tests.references import FOLDER, NAMES, cases, reference, settings
 
 
 def fresh(name: str, channels: int, options: dict, own: dict | None = None) -> nn.Module:

@@ -12,7 +12,7 @@ from attnbench import report
 from attnbench.report.pages import across
 from attnbench.report.statistics import ranking
 from attnbench.report.tables.table import tables
-from tests.report.test_report import put, record
+from tests.factories import put, record
 
 NOISE = (0.1, -0.1, 0.05, -0.05, 0.0)
 
@@ -122,6 +122,57 @@ def test_a_table_that_lacks_a_usual_row_is_no_block() -> None:
     assert [t.backbone for t in board.tables] == ["resnet20", "resnet56"]
     assert [t.backbone for t in board.tables_left_out] == ["vgg"]
     assert "left out: cls · cifar10 · vgg" in across.page([board])
+
+
+def test_tables_of_one_backbone_and_one_set_are_averaged_before_those_of_one_backbone() -> None:
+    """Three recipes on one set are one vote of that set, and two sets one vote of their backbone."""
+    from attnbench.report.tables.table import Table
+
+    places = [
+        ("net0", "a", "x"),
+        ("net0", "a", "y"),
+        ("net0", "a", "z"),
+        ("net0", "b", "x"),
+        ("net1", "a", "x"),
+    ]
+    each = [Table("", "cls", data, net, recipe, []) for net, data, recipe in places]
+    gains = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 6.0], [1.0, 2.0]])
+    board = across.Board("cls", each, ["se", "eca"], gains, [], [])
+    assert_allclose(board.blocks("backbone"), [[1.0, 3.0], [1.0, 2.0]])
+    assert_allclose(board.blocks("data"), [[1.5, 1.0], [0.0, 6.0]])
+    first, second = across.lines(board)
+    assert (first.name, first.gain, second.gain) == ("eca", 2.5, 1.0)
+    assert (first.tables, first.blocks, first.within[0]) == (5, 2, 1.0)
+
+
+def test_controls_of_equal_cost_are_not_ranked() -> None:
+    from tests.report.test_equal import wide
+
+    where = {"resnet20": ("se", "eca"), "vgg": ("se", "eca")}
+    cells = made(where)
+    for backbone in where:
+        for one in wide("se", [70.0] * 5):
+            own = {**one, "table": f"of {backbone}", "cell": {**one["cell"], "backbone": backbone}}
+            cells.append({**own, "key": f"{one['key']} {backbone}"})
+    (board,) = across.boards(tables(cells))
+    assert board.names == ["eca at residual", "se at residual"]
+
+
+def test_rows_of_few_seeds_and_tables_of_few_rows_are_named_where_others_are_ranked() -> None:
+    few = [record("gc", s, 70.0, table="of vgg", cell__backbone="vgg") for s in range(3)]
+    other = [r for r in made({"wide": ("se",)})]
+    (board,) = across.boards(tables([*made({n: ("se", "eca") for n in ("vgg", "resnet20")}), *few, *other]))
+    assert "gc at residual" in board.rows_left_out
+    assert [t.backbone for t in board.tables_left_out] == ["wide"]
+
+
+def test_a_row_whose_seeds_diverged_is_named() -> None:
+    lost = record("se", 5, 10.0, status="diverged", metrics=None, table="of vgg", cell__backbone="vgg")
+    (board,) = across.boards(tables([*made({n: ("se", "eca") for n in ("vgg", "resnet20")}), lost]))
+    assert across.unstable(board) == [
+        "se at residual: 1 of 6 seeds diverged and 0 collapsed in cls · cifar10 · vgg · short"
+    ]
+    assert "a diverged one enters no difference:\n\n- se at residual: 1 of 6" in across.page([board])
 
 
 def test_enough_tables_have_a_critical_difference() -> None:

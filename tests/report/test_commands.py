@@ -16,7 +16,7 @@ from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
 from attnbench.sweeping import experiment
 from tests import committed
-from tests.report.test_report import put
+from tests.factories import put
 
 RECORDS = committed.results()
 STORED = [json.loads(file.read_text()) for file in sorted((RECORDS / "cells").glob("*.json"))]

@@ -8,7 +8,7 @@ from attnbench.report.tables import columns, notes
 from attnbench.report.tables.metrics import headline
 from attnbench.report.tables.sections import of_csv, sections
 from attnbench.report.tables.table import tables
-from tests.report.test_report import CATEGORY, record
+from tests.factories import CATEGORY, record
 
 CATEGORY |= {"wide": "control", "deep": "control"}
 SE = {"name": "se", "reduction": 16, "bias": True}
@@ -34,8 +34,12 @@ def only(found: list[dict[str, Any]], attn: str) -> Any:
 
 def test_a_row_is_paired_by_seed_with_the_backbone_as_costly():
     table, row = only([*NONE, *ATTENTION, *wide("se", [61.0, 62.1, 63, 63.9, 65])], "se")
-    assert row.equal.mean == pytest.approx(1.2) and row.equal.pairs == 5 and row.equal.low > 0
-    column = columns.compared_equal(headline("cls"))
+    assert (
+        row.equal["macs"].mean == pytest.approx(1.2)
+        and row.equal["macs"].pairs == 5
+        and row.equal["macs"].low > 0
+    )
+    column = columns.compared_equal(headline("cls"), "macs")
     assert column.heading == "Δ top-1 vs. equal MACs (pp) [95 %]"
     assert column.cell(row).startswith("+1.20 [")
     assert column.keys in [c.keys for c in sections(table)["Verdicts"]]
@@ -55,16 +59,44 @@ def test_a_row_is_paired_by_seed_with_the_backbone_as_costly():
 )
 def test_a_control_of_another_mechanism_or_cost_or_site_is_not_compared(others):
     table, row = only([*NONE, *ATTENTION, *others], "se")
-    assert row.equal is None
-    assert columns.compared_equal(headline("cls")).keys not in [c.keys for c in sections(table)["Verdicts"]]
+    assert "macs" not in row.equal
+    assert columns.compared_equal(headline("cls"), "macs").keys not in [
+        c.keys for c in sections(table)["Verdicts"]
+    ]
 
 
 def test_the_wider_control_comes_before_the_deeper_one():
     deep = wide("se", [50.0] * 5, name="deep")
     _, row = only([*NONE, *ATTENTION, *deep], "se")
-    assert row.equal.mean > 10
+    assert row.equal["macs"].mean > 10
     _, row = only([*NONE, *ATTENTION, *deep, *wide("se(reduction=16)", [61.0, 62.1, 63, 63.9, 65])], "se")
-    assert row.equal.mean == pytest.approx(1.2)
+    assert row.equal["macs"].mean == pytest.approx(1.2)
+
+
+def test_a_control_with_as_many_parameters_has_a_column_of_its_own():
+    table, row = only([*NONE, *ATTENTION, *wide("se", [61.0, 62.1, 63, 63.9, 65], by="params")], "se")
+    assert row.equal["params"].mean == pytest.approx(1.2)
+    headings = [c.heading for c in sections(table)["Verdicts"]]
+    assert "Δ top-1 vs. equal parameters (pp) [95 %]" in headings
+    assert not any("equal MACs" in heading for heading in headings)
+
+
+def test_micro_batches_that_batch_norm_sees_are_not_paired_with_the_control_of_equal_cost():
+    batch = {"name": "short", "epochs": 3, "batch_size": 128}
+    found = [*NONE, *ATTENTION, *wide("se", [61.0, 62.1, 63, 63.9, 65])]
+    made = [{**one, "config": {**one["config"], "recipe": batch}} for one in found]
+    last = {**made[-1], "provenance": {**made[-1]["provenance"], "micro_batch": 16}}
+    _, row = only([*made[:-1], last], "se")
+    assert row.equal["macs"].pairs == 4
+
+
+def test_controls_of_equal_cost_are_corrected_among_themselves():
+    """A second row for each mechanism takes no power from the mechanisms."""
+    alone = only([*NONE, *ATTENTION], "se")[1].effect
+    table, row = only([*NONE, *ATTENTION, *wide("se", [61.0, 62.1, 63, 63.9, 65])], "se")
+    assert row.effect.p_holm == row.effect.p == pytest.approx(alone.p, rel=0.5)
+    (control,) = [r for r in table.rows if r.mechanism == "wide"]
+    assert control.effect.p_holm == control.effect.p
 
 
 @pytest.mark.parametrize("second, note", [(41_000_000, False), (41_040_000, False), (41_100_000, True)])

@@ -16,7 +16,7 @@ from attnbench.cli.main import main
 from attnbench.errors import UserError
 from attnbench.report.load import load
 from attnbench.report.pages import survey
-from tests.report.test_report import grid, page, put, record
+from tests.factories import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
 

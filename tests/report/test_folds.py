@@ -8,7 +8,7 @@ import pytest
 from attnbench.config import load as compose
 from attnbench.report.query.compare import compare
 from attnbench.report.tables.table import tables
-from tests.report.test_report import put, record, reported
+from tests.factories import put, record, reported
 
 NAMES = ("table of fold {}", "sum of fold {}")
 

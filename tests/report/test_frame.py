@@ -9,7 +9,7 @@ import pandas as pd
 import attnbench
 from attnbench.report import load_results
 from attnbench.report.frame import FIELDS
-from tests.report.test_report import grid, put, record
+from tests.factories import grid, put, record
 
 
 def test_a_row_a_record_with_numbers_as_numbers(tmp_path: Path) -> None:
@@ -31,6 +31,7 @@ def test_every_column_says_what_it_is_and_numbers_have_their_unit_in_the_name(tm
     assert set(frame.columns) == set(frame.attrs["columns"])
     assert all(frame.attrs["columns"].values())
     counts = ("seed", "params", "macs", "activations", "elementwise_operations", "pixels")
+    counts += ("train_images", "val_images", "test_images", "micro_batch", "dead_parameters")
     units = ("_percent", "_nats", "_bytes", "_ms", "_s", "_ratio")
     for name in frame.select_dtypes("number").columns:
         assert name.endswith(units) or name.startswith(counts), name
@@ -47,6 +48,14 @@ def test_the_pixels_that_a_network_of_glimpses_saw_are_a_column(tmp_path: Path) 
     frame = load_results(put(tmp_path, record("none", 0), record("se", 0, cost__pixels_seen=18144)))
     assert frame.set_index("attn")["pixels_seen"]["se"] == 18144
     assert frame["pixels_seen"].isna().sum() == 1
+
+
+def test_numbers_of_images_micro_batches_and_dead_parameters_are_columns(tmp_path: Path) -> None:
+    more = {"images": {"train": 9000, "val": 1000, "test": 10000}, "dead_parameters": ["a", "b"]}
+    counted = record("se", 0, 60.0, config__hardware={"micro_batch": 8})
+    frame = load_results(put(tmp_path, {**counted, "provenance": counted["provenance"] | more}))
+    names = ["train_images", "val_images", "test_images", "micro_batch", "dead_parameters"]
+    assert frame.loc[0, names].tolist() == [9000, 1000, 10000, 8, 2]
 
 
 def test_an_empty_folder_gives_an_empty_frame(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from attnbench import report
 from attnbench.report.files import Choice
-from tests.report.test_report import grid, put, record
+from tests.factories import grid, put, record
 
 EVIL = "se(mode=<img src=x onerror=alert(1)>&\"')"
 BROWSERS = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "chrome")

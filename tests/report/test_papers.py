@@ -14,7 +14,7 @@ from attnbench.report.pages import latex, leaderboard, survey
 from attnbench.report.papers import accuracies, beside
 from attnbench.report.tables.columns import Column
 from attnbench.report.tables.table import Table, tables
-from tests.report.test_report import grid, put, record
+from tests.factories import grid, put, record
 
 SURVEY = Choice(survey=True)
 

@@ -14,7 +14,7 @@ from attnbench.report.pages import figure, plot
 from attnbench.report.pages.forest import forest
 from attnbench.report.pages.plot import AXES, LEAST_SPAN, Point, frontier, limits, picture, points
 from attnbench.report.tables.table import Table, tables
-from tests.report.test_report import grid, page, put, record
+from tests.factories import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,7 +13,7 @@ from attnbench.errors import UserError
 from attnbench.report.query import limits, selection
 from attnbench.report.query.compare import compare
 from attnbench.report.query.recommend import recommend
-from tests.report.test_report import put, record, row
+from tests.factories import put, record, row
 
 NOISE = (0.1, -0.1, 0.05, -0.05, 0.0)
 TABLE = "task=cls data=cifar10 backbone=resnet20 recipe=short"

@@ -10,7 +10,7 @@ from attnbench.report.papers import accuracies, beside
 from attnbench.report.tables.metrics import resized
 from attnbench.report.tables.sections import question
 from attnbench.report.tables.table import Table, tables
-from tests.report.test_report import put, record
+from tests.factories import put, record
 
 MARK = " at 96x128 px"
 

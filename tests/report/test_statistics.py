@@ -86,6 +86,20 @@ def test_an_exploratory_row_enters_no_family() -> None:
     assert_array_equal(together.family, [6] * 6 + [4] * 4)
 
 
+def test_rows_of_two_families_are_corrected_apart() -> None:
+    rng = np.random.default_rng(7)
+    rows = rng.normal(0.8, 1, (9, 5))
+    rows[4, 2:] = NAN
+    kinds = [False, True, False, True, False, False, True, False, False]
+    found = effects(rows, families=kinds)
+    own = np.array(kinds)
+    assert_allclose(found.p_holm[own], holm(found.p[own]))
+    assert_allclose(found.p_holm[~own], holm(np.where(found.pairs[~own] >= 5, found.p[~own], NAN)))
+    assert_array_equal(found.family, [5, 3, 5, 3, 1, 5, 3, 5, 5])
+    outside = (found.low >= 0) | (found.high <= 0)
+    assert_array_equal(outside[~np.isnan(found.p_holm)], (found.p_holm < 0.05)[~np.isnan(found.p_holm)])
+
+
 def test_the_resolution_of_the_test_set_is_the_least_variance() -> None:
     still = np.array([[1.0, 1.0, 1.0, 1.0, 1.0]])
     assert np.isnan(effects(still).low[0])

@@ -10,7 +10,7 @@ from attnbench.report.pages import leaderboard
 from attnbench.report.tables.sections import question, sections
 from attnbench.report.tables.table import Row, Table, tables
 from attnbench.report.tables.verdicts import outcome, verdict, word
-from tests.report.test_report import record, row
+from tests.factories import record, row
 
 HEADLINES = {
     "cls": "top1",
@@ -102,7 +102,7 @@ def test_micro_batches_that_batch_norm_sees_are_not_paired_with_full_batches() -
     small = [record("se", s, 61.0 + s, provenance__micro_batch=32, **batch) for s in range(2)]
     made = row("se", *control, *small, record("se", 2, 63.0, **batch))
     assert made.effect and made.effect.pairs == 1
-    assert made.unlike == [0, 1]
+    assert made.control and made.apart(made.control) == [0, 1]
     from attnbench.report.tables.notes import of_row
 
     notes = " ".join(of_row(made, "top1"))
@@ -111,6 +111,13 @@ def test_micro_batches_that_batch_norm_sees_are_not_paired_with_full_batches() -
         record("se", s, 61.0 + s, provenance__micro_batch=32, provenance__batch_norm=False) for s in range(3)
     ]
     assert row("se", *control, *without).effect.pairs == 3  # type: ignore[union-attr]
+
+
+def test_micro_batches_that_were_asked_for_are_noted() -> None:
+    from attnbench.report.tables.notes import of_row
+
+    made = row("se", record("se", 0, 61.0, config__hardware={"micro_batch": 8}))
+    assert of_row(made, "top1") == ["seed 0: trained in micro-batches of 8"]
 
 
 def test_no_verdict_without_a_pair_and_none_for_the_control() -> None:

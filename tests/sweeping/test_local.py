@@ -23,7 +23,7 @@ from attnbench.sweeping.plan import Plan
 from attnbench.sweeping.progress import heartbeat, registry, status
 from attnbench.sweeping.progress.display import Board
 from attnbench.sweeping.signals import Stop
-from tests.sweeping.test_sweep import cells
+from tests.factories import cells
 
 STAND_IN = """
 import json, os, signal, sys, time

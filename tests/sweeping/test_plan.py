@@ -12,7 +12,7 @@ from attnbench.errors import UserError
 from attnbench.records.pace import likeness
 from attnbench.sweeping import experiment, words
 from attnbench.sweeping.plan import Plan
-from tests.sweeping.test_sweep import cells
+from tests.factories import cells
 
 LARGE = """
 # A large question?

@@ -19,8 +19,7 @@ from attnbench.sweeping import sweep
 from attnbench.tasks.cls import Task
 from attnbench.training.distributed import Group
 from attnbench.training.loop import Stopped, Training
-from tests.sweeping.test_sweep import QUICK, cells
-from tests.training.test_train import numbers
+from tests.factories import QUICK, cells, numbers
 
 
 def one(folder: Path, *arguments: str) -> Cell:

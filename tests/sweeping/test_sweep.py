@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -17,17 +16,9 @@ from attnbench.sweeping import sweep
 from attnbench.sweeping.executors import base as executors
 from attnbench.sweeping.executors import local as pool
 from attnbench.sweeping.executors.events import Work
-from attnbench.sweeping.experiment import cell
 from attnbench.sweeping.plan import Plan
 from attnbench.sweeping.signals import Stop
-from tests.training.test_train import TINY
-
-QUICK = [*TINY, "recipe.epochs=1", "data.train=64", "cost.counters=false", "cost.memory=false"]
-
-
-def cells(folder: Path, *arguments: str, attn: tuple[str, ...] = ("none", "se")) -> list:
-    words = [*QUICK, f"results={folder}", f"runs={folder / 'runs'}", *arguments]
-    return [cell([f"attn={name}", *words]) for name in attn]
+from tests.factories import QUICK, cells
 
 
 @pytest.fixture

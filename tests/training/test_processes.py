@@ -20,7 +20,7 @@ from attnbench.data.pipeline.order import generator
 from attnbench.data.pipeline.stream import Decoded
 from attnbench.sweeping.experiment import cell
 from attnbench.training.loop import Stopped
-from tests.training.test_train import TINY, numbers
+from tests.factories import TINY, numbers
 
 
 @pytest.fixture(scope="module")

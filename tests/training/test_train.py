@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,36 +14,13 @@ import torch
 from attnbench import records, running
 from attnbench.cell import Cell
 from attnbench.errors import Impossible, UserError
-from attnbench.sweeping.experiment import cell
 from attnbench.training.loop import Stopped
+from tests.factories import TINY, numbers, tiny
 
-TINY = [
-    "data.train=192",
-    "data.val=64",
-    "data.test=64",
-    "recipe.epochs=2",
-    "recipe.batch_size=32",
-    "recipe.evaluate_every=1",
-    "recipe.optimizer.name=sgd",
-    "recipe.optimizer.lr=0.05",
-    "cost.latency=false",
-    "hardware.device=cpu",
-    "hardware.threads=1",
-]
 UNWEIGHED = ["cost.counters=false", "cost.memory=false"]
 SMALL = ["recipe.batch_size=8", "data.train=48", "data.val=16", "data.test=16"]  # bf16 is slow on many CPUs
 HALF = [*SMALL, "recipe.precision=bf16", "recipe.optimizer.name=adamw", "recipe.optimizer.lr=0.002"]
 SOME = ["recipe.ema=0.9", "recipe.augment.mixup=0.2", "recipe.augment.cutmix=1", "recipe.clip_norm=1"]
-
-
-def tiny(folder: Path, *arguments: str) -> Cell:
-    return cell(["attn=se", *TINY, f"results={folder}", f"runs={folder / 'runs'}", *arguments])
-
-
-def numbers(record: dict) -> tuple:
-    """What must not depend on when or how often a cell was interrupted."""
-    curve = [{k: v for k, v in row.items() if k != "images_per_s"} for row in record["curve"]]
-    return record["metrics"], curve
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +125,7 @@ def leave_alone(cell: Cell) -> None:
     """In a process of its own: run a cell, and end with `BUSY` where another process runs it."""
     try:
         running.run(cell, running.Watcher(steps=lambda *_: os._exit(1)))
-    except run.Busy:
+    except running.Busy:
         os._exit(BUSY)
 
 

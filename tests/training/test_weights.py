@@ -9,7 +9,7 @@ from attnbench import records, running, tasks
 from attnbench.sweeping import sweep
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import evaluate, final
-from tests.training.test_train import tiny
+from tests.factories import tiny
 
 FEW = ["data.size=16", "recipe.epochs=1", "recipe.ema=0.9", "cost.counters=false", "cost.memory=false"]
 

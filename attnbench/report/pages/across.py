@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from attnbench.mechanisms import CONTROL
 from attnbench.report.pages.leaderboard import MARK, Parts, bullets, grid, plain
 from attnbench.report.statistics import ranking
 from attnbench.report.statistics.paired import RANKED_FROM, mean_interval
@@ -36,13 +38,23 @@ class Board:
         return sorted((f for f in FACTORS if len(values[f]) > 1), key=lambda f: len(values[f]))
 
     def blocks(self, factor: str) -> np.ndarray:
-        """Gains (blocks, rows), averaged over the tables that share the factor."""
-        return ranking.blocks(self.gains, [getattr(t, factor) for t in self.tables])
+        """Gains (blocks, rows), averaged over the tables that share the factor.
+
+        Tables that share all factors, such as those of several recipes, are averaged before.
+        """
+        places = [tuple(getattr(t, f) for f in FACTORS) for t in self.tables]
+        each = ranking.blocks(self.gains, places)
+        return ranking.blocks(each, [place[FACTORS.index(factor)] for place in sorted(set(places))])
+
+    @cached_property
+    def votes(self) -> np.ndarray:
+        """Gains (blocks, rows) within the blocks of the factor with the fewest values."""
+        return self.blocks((*self.factors, *FACTORS)[0])
 
     @property
     def ranks(self) -> np.ndarray:
-        """Places (blocks, rows) within the blocks of the factor with the fewest values."""
-        return ranking.ranked(self.blocks(self.factors[0]) if self.factors else self.gains.mean(0)[None])
+        """Places (blocks, rows) within those blocks."""
+        return ranking.ranked(self.votes)
 
 
 @dataclass
@@ -52,7 +64,7 @@ class Line(Remembering):
     name: str
     rank: tuple[float | None, float | None, float | None]
     gain: float
-    within: list[float]
+    within: list[float]  # share of the blocks
     tables: int
     blocks: int
 
@@ -61,41 +73,45 @@ def boards(found: Sequence[Table]) -> list[Board]:
     """One for each task that has two tables or more with the same rows in them."""
     by_task: dict[str, list[Table]] = {}
     for table in found:
-        if table.metric and sum(map(_judged, table.rows)) >= SEVERAL:
+        if table.metric:
             by_task.setdefault(table.task, []).append(table)
     made = [_board(task, tables) for task, tables in sorted(by_task.items())]
     return [b for b in made if len(b.tables) >= SEVERAL and len(b.names) >= SEVERAL]
 
 
 def _judged(row: Row) -> bool:
-    return row.effect is not None and row.effect.mean is not None and row.effect.pairs >= RANKED_FROM
+    """Whether a mechanism has seeds enough to be ranked; controls of equal cost are no mechanisms."""
+    enough = row.effect is not None and row.effect.mean is not None and row.effect.pairs >= RANKED_FROM
+    return enough and row.category != CONTROL
 
 
-def _board(task: str, tables: list[Table]) -> Board:
-    """The rows that at least half of the tables have, and the tables that have all of those."""
+def _board(task: str, every: list[Table]) -> Board:
+    """The rows that at least half of the tables with several have, and the tables that have all of those."""
+    tables = [table for table in every if sum(map(_judged, table.rows)) >= SEVERAL]
     gains = [{r.name: r.effect.mean for r in t.rows if r.effect and _judged(r)} for t in tables]
     count = Counter(name for found in gains for name in found)
     names = [name for name, n in count.items() if 2 * n >= len(tables)]
     kept = [i for i, found in enumerate(gains) if set(names) <= set(found)]
+    used = [tables[i] for i in kept]
     matrix = np.array([[gains[i][name] for name in names] for i in kept], float)
     return Board(
         task,
-        [tables[i] for i in kept],
+        used,
         names,
         matrix.reshape(len(kept), len(names)),
-        sorted(set(count) - set(names)),
-        [table for i, table in enumerate(tables) if i not in kept],
+        sorted({row.name for table in every for row in table.rows if row.effect} - set(names)),
+        [table for table in every if table not in used],
     )
 
 
 def lines(board: Board) -> list[Line]:
     """The rows by mean rank where there are blocks enough for one, else by mean gain, the best first."""
-    ranks, shares = board.ranks, ranking.profile(board.gains, WITHIN)
+    ranks, shares = board.ranks, ranking.profile(board.votes, WITHIN)
     found = [
         Line(
             name,
             _rank(ranks[:, i], len(board.names)),
-            float(board.gains[:, i].mean()),
+            float(board.votes[:, i].mean()),
             [float(share) for share in shares[i]],
             len(board.tables),
             len(ranks),
@@ -117,8 +133,8 @@ def _share(i: int) -> Callable[[Line], tuple]:
     return lambda line: (line.within[i],)
 
 
-def _show_rank(mean: float, low: float | None, high: float | None) -> str:
-    return f"{mean:.2f}" if low is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+def _show_rank(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 COLUMNS = [
@@ -133,13 +149,18 @@ COLUMNS = [
     *(
         Column(
             (f"share_within_{points:g}_points",),
-            "best of its table" if not points else f"within {points:g} pp of the best",
+            "best" if not points else f"within {points:g} pp of the best",
             _share(i),
             lambda share: f"{100 * share:.0f} %",
         )
         for i, points in enumerate(WITHIN)
     ),
-    Column(("tables", "blocks"), "tables", lambda line: (line.tables, line.blocks), lambda n, _: str(n)),
+    Column(
+        ("tables", "averages"),
+        "tables (averages)",
+        lambda line: (line.tables, line.blocks),
+        lambda tables, blocks: f"{tables} ({blocks})",
+    ),
 ]
 
 
@@ -202,19 +223,35 @@ def page(found: Sequence[Board]) -> str:
         texts += [f"## {heading}", grid(rows, columns), judgement(board)]
         texts += ["Stability:", bullets(map(plain, stability(board)))]
         texts += ["Tables:", bullets(plain(t.title) for t in board.tables)]
+        if said := unstable(board):
+            texts += [
+                "Seeds that did not train; a diverged one enters no difference:",
+                bullets(map(plain, said)),
+            ]
         if board.rows_left_out:
-            texts.append(
-                f"Rows in fewer than half of the tables, left out: {', '.join(board.rows_left_out)}."
-            )
+            named = ", ".join(map(plain, board.rows_left_out))
+            texts.append(f"Rows with too few seeds, or in fewer than half of the tables, left out: {named}.")
         if board.tables_left_out:
             titles = "; ".join(plain(t.title) for t in board.tables_left_out)
             texts.append(f"Tables without all of these rows, left out: {titles}.")
     return "\n\n".join(texts) + "\n"
 
 
+def unstable(board: Board) -> list[str]:
+    """Each row some of whose seeds diverged or collapsed, with the table."""
+    return [
+        f"{row.name}: {len(row.diverged)} of {len(row.seeds)} seeds diverged and {len(row.collapsed)} "
+        f"collapsed in {table.title}"
+        for table in board.tables
+        for row in table.rows
+        if row.name in board.names and (row.diverged or row.collapsed)
+    ]
+
+
 READING = (
     f"Rows with {RANKED_FROM} paired seeds or more, ranked by their difference to `none` after averaging the "
-    "tables that share a backbone (or a data set, whichever the tables have fewer of), for these are no "
-    f"independent votes. A mean rank needs {AVERAGED_FROM} of them and has a t interval; the shares are a "
-    "performance profile: in how many tables a row is that close to the best."
+    "tables that share a backbone and a data set, then those that share a backbone (or a data set, whichever "
+    "the tables have fewer of), for these are no independent votes. All columns are of these averages. A "
+    f"mean rank needs {AVERAGED_FROM} of them and has a t interval; the shares are a performance profile: in "
+    "how many averages a row is that close to the best. Controls of equal cost are not ranked."
 )

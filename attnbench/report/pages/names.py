@@ -1,7 +1,8 @@
 """Names of files that a reader understands: `cls-mnist-whole-glimpses-clutter4`."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attnbench.report.tables.conditions import apart
@@ -10,18 +11,19 @@ from attnbench.report.tables.table import Table
 LONGEST = 72  # letters of a file's name before its ending
 
 
-def names(found: list[Table]) -> dict[str, Table]:
+def names(found: Sequence[Table]) -> dict[str, Table]:
     """File name, without ending, -> table; what differs in their settings distinguishes tables of one name.
 
-    Such a table gets its settings as its `variant`. Where they say nothing, or more than a name can hold, the
-    fingerprint stands instead.
+    Such a table gets its settings, or else its data or its code, as its `variant`, so that no two have one
+    title. Where these say nothing, or more than a name can hold, the fingerprint stands instead.
     """
     groups: dict[str, list[Table]] = {}
     for table in found:
         groups.setdefault(_stem(table.about), []).append(table)
     named: dict[str, Table] = {}
     for stem, group in groups.items():
-        named |= _variants(stem, group) if len(group) > 1 else {stem: group[0]}
+        found = _variants(stem, group) if len(group) > 1 else {stem: group[0]}
+        named |= {s if s not in named else _stem((s, t.fingerprint)): t for s, t in found.items()}
     return {stem: named[stem] for stem in sorted(named, key=lambda s: (named[s].about, s))}
 
 
@@ -31,6 +33,10 @@ def _variants(stem: str, group: list[Table]) -> dict[str, Table]:
     stems = [_stem((stem, *(_word(key, value) for key, value in each.items()))) for each in settings]
     for table, each in zip(group, settings):
         table.variant = ", ".join(f"{k.split('.')[-1]}={v}" for k, v in each.items())
+    alike = Counter(table.title for table in group)
+    for table in group:
+        if alike[table.title] > 1:
+            table.variant = ", ".join(filter(None, (table.variant, table.fingerprint)))
     if len(set(stems)) == len(group) and max(map(len, stems)) <= LONGEST:
         return dict(zip(stems, group))
     for table in group:

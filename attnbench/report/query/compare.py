@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-import numpy as np
 from tabulate import tabulate
 
 from attnbench.report.files import points
@@ -30,6 +29,7 @@ from attnbench.report.tables.columns import (
     score,
 )
 from attnbench.report.tables.conditions import conditions
+from attnbench.report.tables.equal import differences
 from attnbench.report.tables.sections import COUNTED, MEASURED
 from attnbench.report.tables.table import CONTROL, Row, Table
 
@@ -68,7 +68,7 @@ def _comparison(table: Table, asked: selection.Selection, store: Store, compose:
             yield "\n".join(f"{row.name}: {_sentence(row)}" for row in rows)
             yield _by_seed(shown, table.metric.key, table.metric.digits)
         if table.metric and len(rows) > 1:
-            yield _against_each_other(rows, table.metric.key)
+            yield _against_each_other(rows, table.metric.key, table.floor)
     key = table.metric.key if table.metric else None
     written = [f"{row.name}: {note}" for row in shown for note in notes.of_row(row, key)]
     yield "\n".join([*written, *(f"{name}: {text}" for name, text in conditions(table))])
@@ -102,22 +102,19 @@ def _by_seed(shown: list[Row], metric: str, digits: int) -> str:
     return tabulate(lines, ["seed", *(row.name for row in shown)], "simple", disable_numparse=True)
 
 
-def _against_each_other(rows: list[Row], metric: str) -> str:
-    """Each two of the rows, paired by seed; their variance pooled and p corrected over these pairs."""
-    scores = [row.score(metric) for row in rows]
-    seeds = sorted({seed for found in scores for seed in found})
-    matrix = np.array([[found.get(seed, math.nan) for seed in seeds] for found in scores])
-    pairs = list(combinations(range(len(rows)), 2))
-    found = effects(np.array([matrix[i] - matrix[j] for i, j in pairs]).reshape(len(pairs), len(seeds)))
+def _against_each_other(rows: list[Row], metric: str, floor: float) -> str:
+    """Each two of the rows, paired by seed; intervals hold together, and p is corrected, over these pairs."""
+    pairs = list(combinations(rows, 2))
+    found = effects(differences(pairs, metric), floor)
     lines = ["Against each other:"]
-    for n, (i, j) in enumerate(pairs):
+    for n, (one, other) in enumerate(pairs):
         if not found.pairs[n]:
-            lines.append(f"  {rows[i].name} - {rows[j].name}: no common seed")
+            lines.append(f"  {one.name} - {other.name}: no common seed")
             continue
         low, high = (None if math.isnan(v[n]) else float(v[n]) for v in (found.low, found.high))
         p = "" if math.isnan(found.p_holm[n]) else f", p (Holm) {probability(found.p_holm[n])}"
         text = delta(float(found.mean[n]), low, high)
-        lines.append(f"  {rows[i].name} - {rows[j].name}: {text} points, {found.pairs[n]} seeds{p}")
+        lines.append(f"  {one.name} - {other.name}: {text} points, {found.pairs[n]} seeds{p}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Which attention to take on a backbone within limits of cost, from the records, and how sure that is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from attnbench.errors import UserError
 from attnbench.report.files import points
@@ -30,48 +31,104 @@ JUDGED = ("helps", "hurts", "unclear")
 ENOUGH = 0.5  # share of the candidates that must be judged before none is advised
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One table's answer: its rows within the limits, best first, and what the limits say of each row."""
+
+    table: Table
+    kept: list[Row]
+    judged: dict[str, str]  # of every row, by name
+    others: list[str]  # mechanisms without a row
+
+    @property
+    def beyond(self) -> list[str]:
+        """Names of the rows that cost too much."""
+        return [name for name, verdict in self.judged.items() if verdict == "beyond"]
+
+    @property
+    def limits(self) -> Column:
+        """What the limits say of a row."""
+        return Column(("limits",), "limits", lambda row: (self.judged[row.name],), text=True)
+
+    @property
+    def advice(self) -> str:
+        """What to take, and how sure that is."""
+        return _conclusion(self.table, self.kept, self.judged, self.others)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What `recommend` is asked, and the records that answer."""
+
+    asked: selection.Selection
+    bounds: list[limits.Limit]
+    store: Store
+
+    @classmethod
+    def read(cls, words: Sequence[str]) -> "Question":
+        """The question that the words make; raises `UserError` where they name no backbone."""
+        asked = selection.parse(words, takes=(*limits.KEYS, "difference"))
+        if "backbone" not in asked.asked:
+            raise UserError("recommend requires backbone=NAME; add limits such as max_latency=+5%")
+        bounds = [limits.parse(key, text) for key, text in asked.rest.items() if key in limits.KEYS]
+        return cls(asked, bounds, read(asked, points(asked.rest.get("difference"))))
+
+    def answers(self) -> list[Answer]:
+        """One for each table of trained cells."""
+        return [self._answer(t) for t in fitting(self.store.tables, self.asked) if t.metric]
+
+    def _answer(self, table: Table) -> Answer:
+        rows = [row for row in table.rows if row.attn != CONTROL and row.done and self.asked.row(row)]
+        judged = {
+            row.name: _judge(_measured(row, table, self.store, self.bounds), self.bounds) for row in rows
+        }
+        kept = [row for row in rows if judged[row.name] != "beyond"]
+        kept.sort(key=lambda row: (VERDICTS[judged[row.name]], _order(row)))
+        excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
+        others = [name for name in _others(table, self.asked) if name not in excluded]
+        return Answer(table, kept, judged, others)
+
+    def costs(self) -> list[Answer]:
+        """One for each cost-only table of the backbone."""
+        backbone = self.asked.asked["backbone"][0]
+        alone = (t for t in self.store.tables if not t.trains and t.backbone == backbone)
+        return [self._costs(table) for table in alone]
+
+    def _costs(self, table: Table) -> Answer:
+        rows = [r for r in table.rows if r.attn != CONTROL and self.asked.row(r) and r.done]
+        judged = {r.name: _judge(r, self.bounds) for r in rows}
+        return Answer(table, [r for r in rows if judged[r.name] in ("within", "unsure")], judged, [])
+
+
 def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
     """The answer to `recommend backbone=resnet20 max_latency=+5%`, paragraph by paragraph.
 
     `compose` makes the configuration that words ask for, to name the cells that are missing.
     """
-    asked = selection.parse(words, takes=(*limits.KEYS, "difference"))
-    if "backbone" not in asked.asked:
-        raise UserError("recommend requires backbone=NAME; add limits such as max_latency=+5%")
-    bounds = [limits.parse(key, text) for key, text in asked.rest.items() if key in limits.KEYS]
-    store = read(asked, points(asked.rest.get("difference")))
-    trained = [t for t in fitting(store.tables, asked) if t.metric]
-    for table in trained:
-        yield from _answer(table, bounds, asked, store, compose)
-    if not trained:
-        yield from _from_costs(asked, bounds, store, compose)
+    question = Question.read(words)
+    found = question.answers()
+    for answer in found:
+        yield from _told(answer, question, compose)
+    if not found:
+        yield from _from_costs(question, compose)
 
 
-def _answer(
-    table: Table,
-    bounds: list[limits.Limit],
-    asked: selection.Selection,
-    store: Store,
-    compose: Compose,
-) -> Iterator[str]:
-    rows = [row for row in table.rows if row.attn != CONTROL and row.done and asked.row(row)]
-    judged = {row.name: _judge(_measured(row, table, store, bounds), bounds) for row in rows}
-    kept = [row for row in rows if judged[row.name] != "beyond"]
-    kept.sort(key=lambda row: (VERDICTS[judged[row.name]], _order(row)))
+def _told(answer: Answer, question: Question, compose: Compose) -> Iterator[str]:
+    table, asked, bounds = answer.table, question.asked, question.bounds
     under = ", ".join(f"{limit.kind} at most {limit.text}" for limit in bounds) or "no limit of cost"
     yield f"# {table.title}: {under}"
-    excluded = {row.mechanism for row in rows} - {row.mechanism for row in kept}
-    others = [name for name in _others(table, asked) if name not in excluded]
-    yield _conclusion(table, kept, judged, others)
-    if kept and table.metric:
-        cost = Column(("limits",), "limits", lambda row: (judged[row.name],), text=True)
-        columns = [NAME, WORD, cost, SEEDS, compared(table.metric), GAINED, DELTA_PARAMS, LATENCY]
-        yield terminal(kept, columns if bounds else [c for c in columns if c is not cost])
-    if beyond := [row.name for row in rows if judged[row.name] == "beyond"]:
-        yield f"Beyond the limits: {', '.join(beyond)}."
+    yield answer.advice
+    if answer.kept and table.metric:
+        cost = [answer.limits] if bounds else []
+        columns = [NAME, WORD, *cost, SEEDS, compared(table.metric), GAINED, DELTA_PARAMS, LATENCY]
+        yield terminal(answer.kept, columns)
+    if answer.beyond:
+        yield f"Beyond the limits: {', '.join(answer.beyond)}."
+    within = {row.mechanism for row in answer.kept}
+    excluded = {row.mechanism for row in table.rows if row.name in answer.judged} - within
     wanted = missing.of_table(table, lambda row: asked.row(row) and row.mechanism not in excluded)
-    wanted += missing.new(others, store, asked)
-    yield "\n".join(missing.missing(table, wanted, store, compose))
+    wanted += missing.new(answer.others, question.store, asked)
+    yield "\n".join(missing.missing(table, wanted, question.store, compose))
 
 
 def _judge(row: Row, bounds: list[limits.Limit]) -> str:
@@ -131,25 +188,19 @@ def _others(table: Table, asked: selection.Selection) -> list[str]:
     return [name for name in named if name in others or ("(" in name and name not in there)]
 
 
-def _from_costs(
-    asked: selection.Selection, bounds: list[limits.Limit], store: Store, compose: Compose
-) -> Iterator[str]:
+def _from_costs(question: Question, compose: Compose) -> Iterator[str]:
     """What cost tables alone can tell where nothing was trained, and the command that trains what fits."""
-    backbone = asked.asked["backbone"][0]
-    yield f"Nothing was trained on {backbone} so far, so gains are not known."
-    names = asked.asked.get("attn", [])
+    asked = question.asked
+    yield f"Nothing was trained on {asked.asked['backbone'][0]} so far, so gains are not known."
     fitting: list[str] = []
-    for table in (t for t in store.tables if not t.trains and t.backbone == backbone):
-        rows = [r for r in table.rows if r.attn != CONTROL and asked.row(r) and r.done]
-        judged = {r.name: _judge(r, bounds) for r in rows}
-        fits = [r for r in rows if judged[r.name] in ("within", "unsure")]
+    for answer in question.costs():
+        fits, judged = answer.kept, list(answer.judged.values())
         fitting += [r.mechanism for r in fits]
-        unsure = sum(judged[r.name] == "unsure" for r in fits)
-        unknown = sum(judged[r.name] == "not measured" for r in rows)
         yield (
-            f"Costs of {table.title}: {len(fits)} of {len(rows)} rows are within the limits"
-            f" ({unsure} of them not surely), {unknown} were not measured well enough:"
+            f"Costs of {answer.table.title}: {len(fits)} of {len(judged)} rows are within the limits"
+            f" ({judged.count('unsure')} of them not surely), {judged.count('not measured')} were not "
+            "measured well enough:"
         )
         yield terminal(fits, [NAME, PARAMS, DELTA_PARAMS, MACS, LATENCY])
-    wanted = names or list(dict.fromkeys(fitting))
-    yield "\n".join(missing.unknown_table(asked, wanted, store, compose))
+    wanted = asked.asked.get("attn") or list(dict.fromkeys(fitting))
+    yield "\n".join(missing.unknown_table(asked, wanted, question.store, compose))

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from attnbench.report.statistics.paired import effects
+from attnbench.report.tables.equal import differences
 from attnbench.report.tables.table import Row, Table
 
 
@@ -13,9 +12,5 @@ def rivals(row: Row, others: Sequence[Row], table: Table) -> list[Row]:
     rest = [other for other in others if other is not row and other.effect and other.effect.pairs]
     if not rest or table.metric is None:
         return []
-    mine = row.score(table.metric.key)
-    seeds = sorted(mine)
-    scores = [other.score(table.metric.key) for other in rest]
-    matrix = np.array([[mine[s] - found.get(s, np.nan) for s in seeds] for found in scores], float)
-    found = effects(matrix.reshape(len(rest), len(seeds)), table.floor)
+    found = effects(differences([(row, other) for other in rest], table.metric.key), table.floor)
     return [other for other, p in zip(rest, found.p_holm) if not p < 0.05]

@@ -12,6 +12,7 @@ from attnbench.errors import UserError, unknown
 from attnbench.records import Record
 from attnbench.records.index import Index, opened
 from attnbench.records.pace import Pace
+from attnbench.report.pages.names import names as names_of
 from attnbench.report.query.selection import OF_ROW, OF_TABLE, Selection
 from attnbench.report.tables.table import Table, tables
 
@@ -46,7 +47,7 @@ def read(asked: Selection, difference: float | None = None) -> Store:
         if rows and not any(key in asked.asked for key in OF_TABLE):
             having = index.with_rows(rows)
             wanted = [each for each in wanted if each in having] or wanted
-        found = tables(index.load(wanted), difference)
+        found = list(names_of(tables(index.load(wanted), difference)).values())
         return Store(
             asked.results,
             found,

@@ -26,7 +26,7 @@ class Effects:
     high: np.ndarray
     half_width: np.ndarray  # of the row's interval on its own
     p: np.ndarray  # two-sided, of no difference
-    p_holm: np.ndarray  # corrected over the rows that are not exploratory
+    p_holm: np.ndarray  # corrected over the rows of its family that are not exploratory
     pairs: np.ndarray  # seeds that both the row and the control have
     gained: np.ndarray  # pairs in which the row is above the control
     sd: np.ndarray  # of a single difference, moderated
@@ -45,12 +45,14 @@ def effects(
     floor: float = 0.0,
     level: float = LEVEL,
     least: int = RANKED_FROM,
+    families: Sequence[bool] | None = None,
 ) -> Effects:
     """Mean difference of each row, its interval by its moderated variance, and p corrected over the rows.
 
-    Rows with fewer than `least` pairs are exploratory: they enter no correction, and their intervals hold
-    together with each other's only. A row with one pair has a mean and nothing else; so has every row where
-    no difference varies and `floor`, the least variance of a difference, is 0.
+    Rows of which `families` (rows,) differ are corrected apart. Rows with fewer than `least` pairs are
+    exploratory: they enter no correction, and their intervals hold together with each other's only. A row
+    with one pair has a mean and nothing else; so has every row where no difference varies and `floor`, the
+    least variance of a difference, is 0.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -61,10 +63,8 @@ def effects(
     spread = moderated(differences, floor)
     error = np.sqrt(spread.variance / np.maximum(pairs, 1))
     p = 2 * stdtr(spread.df, -np.abs(mean / error))
-    firm, judged = pairs >= least, ~np.isnan(error)
-    corrected = holm(np.where(firm, p, np.nan))
-    count = np.where(firm, (judged & firm).sum(-1, keepdims=True), (judged & ~firm).sum(-1, keepdims=True))
-    count = np.where(judged, np.maximum(count, 1), 1)
+    kinds = np.zeros(pairs.shape[-1], bool) if families is None else np.asarray(families, bool)
+    corrected, count = _by_family(p, pairs >= least, ~np.isnan(error), kinds)
     reach = error * stdtrit(spread.df, 1 - (1 - level) / 2 / count)
     low, high = _consistent(mean, reach, corrected < 1 - level)
     return Effects(
@@ -81,6 +81,20 @@ def effects(
         count,
         spread.prior,
     )
+
+
+def _by_family(
+    p: np.ndarray, firm: np.ndarray, judged: np.ndarray, kinds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Holm's p of each firm row among those of its kind, and with how many rows its interval holds."""
+    corrected, count = np.full(p.shape, np.nan), np.ones(p.shape, int)
+    for kind in (False, True):
+        for among in (firm & (kinds == kind), ~firm & (kinds == kind)):
+            size = (judged & among).sum(-1, keepdims=True)
+            count = np.where(judged & among, np.maximum(size, 1), count)
+        own = firm & (kinds == kind)
+        corrected = np.where(own, holm(np.where(own, p, np.nan)), corrected)
+    return corrected, count
 
 
 def _consistent(mean: np.ndarray, reach: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

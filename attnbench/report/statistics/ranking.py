@@ -7,6 +7,7 @@ share the mean of their places. `ranks` is (tables, rows).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -33,14 +34,14 @@ def ranked(gains: Float[np.ndarray, "tables rows"]) -> np.ndarray:
     return rankdata(-gains, axis=1)
 
 
-def blocks(gains: Float[np.ndarray, "tables rows"], names: Sequence[str]) -> np.ndarray:
+def blocks(gains: Float[np.ndarray, "tables rows"], names: Sequence[Any]) -> np.ndarray:
     """Means (blocks, rows) of the tables of the same name, in the order of the names.
 
     Tables that share a backbone or a data set share what it favors; only their mean is an independent vote.
     """
     found = sorted(set(names))
-    each = np.asarray(names)
-    return np.array([gains[each == name].mean(0) for name in found]).reshape(len(found), gains.shape[1])
+    each = [[own == name for own in names] for name in found]
+    return np.array([gains[own].mean(0) for own in each]).reshape(len(found), gains.shape[1])
 
 
 def profile(gains: Float[np.ndarray, "tables rows"], within: Sequence[float]) -> np.ndarray:

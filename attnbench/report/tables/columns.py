@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnbench.report.tables import notes, verdicts
+from attnbench.report.tables import equal, notes, verdicts
 from attnbench.report.tables.latency import INFERENCE, TRAINING, Latency, of_row
 from attnbench.report.tables.metrics import headline
 from attnbench.report.tables.table import Remembering, Row
@@ -119,7 +119,7 @@ def _rank(row: Row) -> tuple:
 
 
 def _show_rank(place: int, low: int, high: int) -> str:
-    return f"{place} [{low}–{high}]" if low < high else str(place)
+    return f"{place} [{low}–{high}]"
 
 
 def _trained(row: Row) -> tuple:
@@ -171,17 +171,18 @@ def compared(metric: Metric) -> Column:
     )
 
 
-def compared_equal(metric: Metric) -> Column:
-    """The same against the backbone with as many multiply-adds and no attention."""
+def compared_equal(metric: Metric, by: str) -> Column:
+    """The same against the backbone with as many multiply-adds or parameters and no attention."""
     names = ("mean", "low", "high", "p_holm", "pairs")
 
     def values(row: Row) -> tuple:
-        return tuple(row.equal and getattr(row.equal, name) for name in names)
+        effect = row.equal.get(by)
+        return tuple(effect and getattr(effect, name) for name in names)
 
     keys = ("delta", "delta_low", "delta_high")
     return Column(
-        (*(f"{key}_equal_macs_points" for key in keys), "p_holm_equal_macs", "seeds_equal_macs"),
-        f"Δ {metric.name} vs. equal MACs (pp) [95 %]",
+        (*(f"{key}_equal_{by}_points" for key in keys), f"p_holm_equal_{by}", f"seeds_equal_{by}"),
+        f"Δ {metric.name} vs. {equal.BY[by]} (pp) [95 %]",
         values,
         lambda mean, low, high, *_: delta(mean, low, high),
     )

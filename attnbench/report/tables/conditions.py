@@ -7,6 +7,7 @@ from attnbench import tasks
 from attnbench.config.acting import acts
 from attnbench.config.fields import flatten
 from attnbench.config.recipe import Recipe
+from attnbench.data.contents import FILES
 from attnbench.records import Record
 from attnbench.report.load import VARIES, at, distinct, images, number
 from attnbench.report.tables.contents import CHECKSUM
@@ -49,12 +50,26 @@ def differing(table: Table, others: list[Table]) -> str:
 
 
 def apart(table: Table, others: list[Table]) -> dict[str, Any]:
-    """This table's values of the settings in which the others have different ones, by dotted name."""
+    """This table's values of the settings in which the others have different ones, by dotted name.
+
+    Of tables with the same settings, what else tells this one from the others: its data, then its code. None
+    where there are no others.
+    """
+    if not others:
+        return {}
     mine = dict(flatten(_config(table)))
     theirs = [dict(flatten(_config(other))) for other in others]
     keys = sorted({key for config in (mine, *theirs) for key in config})
     differ = {k: mine.get(k) for k in keys if any(config.get(k) != mine.get(k) for config in theirs)}
-    return differ or {"data checksum": " ".join(distinct(table.records, *CHECKSUM))}
+    facts = ((text, [_fact(t, path) for t in (table, *others)]) for text, path in FACTS.items())
+    return differ or next(({text: own} for text, (own, *rest) in facts if own and own not in rest), {})
+
+
+FACTS = {"data checksum": CHECKSUM, "commit": ("provenance", "commit")}  # that are no settings
+
+
+def _fact(table: Table, path: tuple[str, ...]) -> str:
+    return " ".join(sorted({v.removeprefix(FILES)[:SHORT] for v in distinct(table.records, *path)}))
 
 
 def _config(table: Table) -> dict[str, Any]:

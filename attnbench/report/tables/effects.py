@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnbench.mechanisms import CONTROL
 from attnbench.report.statistics import power
 from attnbench.report.statistics.paired import Effects, effects, paired, rank_intervals
 from attnbench.report.statistics.variance import Prior
@@ -24,7 +25,7 @@ class Effect:
     high: float | None
     half_width: float | None  # of the row's interval on its own
     p: float | None
-    p_holm: float | None  # None for an exploratory row, too
+    p_holm: float | None  # among the mechanisms, or among the controls of equal cost; None if exploratory
     pairs: int
     gained: int  # pairs in which the row is above the control
     sd: float | None  # of one paired difference, moderated
@@ -40,17 +41,20 @@ def compare(
 ) -> Prior | None:
     """Give each row its effect and all of them, the control included, their ranks; the prior of variances.
 
-    `floor` is the least variance of a difference, `difference` the one that matters; both in points.
+    `floor` is the least variance of a difference, `difference` the one that matters; both in points. Controls
+    of equal cost make no claim of a mechanism: they are corrected among themselves.
     """
     scores, base = _matrix(rows, control, metric)
-    found = effects(paired(scores, base), floor)
+    kinds = [row.category == CONTROL for row in rows]
+    found = effects(paired(scores, base), floor, families=kinds)
     for row, effect in zip(rows, each(found, difference)):
         row.effect, row.difference = effect, difference
     for row, place in zip((control, *rows), rank_intervals(np.vstack([base[None], scores]), floor)):
         row.rank = place
     if any(row.collapsed for row in (control, *rows)):
         kept = _without_collapsed(rows, control, scores)
-        for row, effect in zip(rows, each(effects(paired(kept, base), floor), difference)):
+        left = effects(paired(kept, base), floor, families=kinds)
+        for row, effect in zip(rows, each(left, difference)):
             row.trained = effect if row.collapsed or control.collapsed else None
     return found.prior if (found.pairs >= 2).any() else None
 
@@ -65,14 +69,10 @@ def _without_collapsed(rows: Sequence["Row"], control: "Row", scores: np.ndarray
 def _matrix(rows: Sequence["Row"], control: "Row", metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores (rows, seeds) of the rows, and (seeds,) of the control; NaN where there is none."""
     seeds = _seeds(rows, control)
-    lines = [[_paired(row, metric).get(seed, math.nan) for seed in seeds] for row in (control, *rows)]
+    paired = [row.score(metric, beside=control) for row in (control, *rows)]
+    lines = [[found.get(seed, math.nan) for seed in seeds] for found in paired]
     matrix = np.array(lines, float).reshape(1 + len(rows), len(seeds))
     return matrix[1:], matrix[0]
-
-
-def _paired(row: "Row", metric: str) -> dict[int, float]:
-    """Seed -> score of the cells that may stand beside the control's."""
-    return {seed: score for seed, score in row.score(metric).items() if seed not in row.unlike}
 
 
 def _seeds(rows: Sequence["Row"], control: "Row") -> list[int]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from attnbench.report.load import at, distinct, number
+from attnbench.report.load import at, distinct, micro_batch, number
 from attnbench.report.tables.table import CONTROL, Row, Table
 
 
@@ -48,7 +48,7 @@ def of_row(row: Row, metric: str | None) -> list[str]:
     if metric and row.control:
         alone = sorted(row.score(metric).keys() - row.control.score(metric).keys())
         by_note["no control with that seed, so no difference"] = alone
-        by_note[UNLIKE] = row.unlike
+        by_note[UNLIKE] = row.apart(row.control)
     by_note["collapsed: the score is nearer to chance than to the row's median"] = row.collapsed
     lines = [f"{_named(seeds, row.seeds)}: {what}" for what, seeds in by_note.items() if seeds]
     if len(distinct(row.records, "digest")) > 1:
@@ -87,7 +87,7 @@ def _of_record(record: dict[str, Any]) -> list[str]:
         found.append(f"{figure} could not be measured: {why}")
     if differing := _counters(record):
         found.append(differing)
-    if part := number(record, "provenance", "micro_batch"):
+    if part := micro_batch(record, whatever_norm=True):
         found.append(f"trained in micro-batches of {part:.0f}")
     if dead := at(record, "provenance", "dead_parameters"):
         found.append(_dead(list(map(str, dead))))

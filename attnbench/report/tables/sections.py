@@ -1,5 +1,6 @@
 """Which columns a leaderboard has, in sections that fit a page: the verdict first, the rest behind it."""
 
+from attnbench.report.tables import equal
 from attnbench.report.tables.columns import (
     ACTIVATIONS,
     CATEGORY,
@@ -39,7 +40,7 @@ COUNTED = [PARAMS, DELTA_PARAMS, MACS, ELEMENTWISE, ACTIVATIONS, SEEN, PARAMS_HE
 MEASURED = [LATENCY, TRAINING_STEP, MEMORY, MEMORY_TRAINING]
 SOMETIMES = (  # columns that only some tasks or experiments fill, by what their first key begins with
     *(column.keys[0] for column in (SEEN, PARAMS_HEAD, MACS_HEAD, TRAINING_STEP, MEMORY_TRAINING, STATUS)),
-    *("test_boundary_f1", "delta_equal_macs_points"),
+    *("test_boundary_f1", *(f"delta_equal_{by}_points" for by in equal.BY)),
 )
 
 
@@ -66,7 +67,8 @@ def _sections(table: Table) -> dict[str, list[Column]]:
         "Verdicts": _filled(
             table,
             [
-                *(NAME, WORD, compared(table.metric), compared_equal(table.metric)),
+                *(NAME, WORD, compared(table.metric)),
+                *(compared_equal(table.metric, by) for by in equal.BY),
                 *(first, GAINED, RANK, LATENCY),
             ],
         ),

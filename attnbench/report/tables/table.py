@@ -48,7 +48,7 @@ class Row(Remembering):
     control: "Row | None" = None  # the table's row without attention; None for that row itself
     effect: Effect | None = None
     trained: Effect | None = None  # without the seeds that collapsed; None where none did
-    equal: Effect | None = None  # against the control of equal cost; None where there is none
+    equal: dict[str, Effect] = field(default_factory=dict)  # `macs`, `params` -> against its control of that
     rank: Rank | None = None
     difference: float = 0.2  # points that matter
 
@@ -70,9 +70,12 @@ class Row(Remembering):
         """The row of the completed cells only."""
         return self.once("finished", lambda: replace(self, records=self.done))
 
-    def score(self, metric: str) -> dict[int, float]:
-        """Seed -> that metric on the test split, of the completed cells."""
-        return self.once(("score", metric), lambda: self._score(metric))
+    def score(self, metric: str, beside: "Row | None" = None) -> dict[int, float]:
+        """Seed -> that metric on the test split, of the completed cells that may be paired with `beside`."""
+        found = self.once(("score", metric), lambda: self._score(metric))
+        if beside is None or not (apart := self.apart(beside)):
+            return found
+        return {seed: score for seed, score in found.items() if seed not in apart}
 
     def _score(self, metric: str) -> dict[int, float]:
         found = {r["cell"]["seed"]: number(r, "metrics", "test", metric) for r in self.done}
@@ -88,10 +91,13 @@ class Row(Remembering):
         return [s for s, v in scores.items() if (c := floors[s]) is not None and abs(v - c) < abs(v - middle)]
 
     @cached_property
-    def unlike(self) -> list[int]:
-        """The seeds that trained in other micro-batches than the control did, where batch norm sees them."""
-        theirs = {r["cell"]["seed"]: micro_batch(r) for r in self.control.done} if self.control else {}
-        mine = {r["cell"]["seed"]: micro_batch(r) for r in self.done}
+    def micro_batches(self) -> dict[int, float | None]:
+        """Seed -> images that batch norm saw at a time, of the completed cells; None where all of a batch."""
+        return {r["cell"]["seed"]: micro_batch(r) for r in self.done}
+
+    def apart(self, other: "Row") -> list[int]:
+        """The seeds that trained in other micro-batches than the other row's, where batch norm sees them."""
+        mine, theirs = self.micro_batches, other.micro_batches
         return [seed for seed, size in mine.items() if seed in theirs and size != theirs[seed]]
 
     @property
