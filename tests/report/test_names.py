@@ -42,7 +42,7 @@ def test_tables_of_the_same_settings_are_told_apart_by_their_data_then_by_their_
     base = "cls · cifar10 · resnet20 · short · "
     assert set(titles([one, data]).values()) == {
         f"{base}data checksum=c0ffee",
-        f"{base}data checksum=files:0123",
+        f"{base}data checksum=0123456789",
     }
     assert set(titles([one, code]).values()) == {f"{base}commit=aaaaaaaaaa", f"{base}commit=bbbbbbbbbb"}
     assert set(titles([one, other]).values()) == {f"{base}0123456789ab", f"{base}feedc0ffee00"}

@@ -22,8 +22,8 @@ def names(found: Sequence[Table]) -> dict[str, Table]:
         groups.setdefault(_stem(table.about), []).append(table)
     named: dict[str, Table] = {}
     for stem, group in groups.items():
-        found = _variants(stem, group) if len(group) > 1 else {stem: group[0]}
-        named |= {s if s not in named else _stem((s, t.fingerprint)): t for s, t in found.items()}
+        own = _variants(stem, group) if len(group) > 1 else {stem: group[0]}
+        named |= {s if s not in named else _stem((s, t.fingerprint)): t for s, t in own.items()}
     return {stem: named[stem] for stem in sorted(named, key=lambda s: (named[s].about, s))}
 
 
