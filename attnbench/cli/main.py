@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from attnbench import __version__
 from attnbench.cli.parser import VERBS, Verb, ours, parser, read
+from attnbench.cli.show import visible
 from attnbench.errors import Interrupted, UserError, unknown
 
 USAGE = """\
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except (UserError, Interrupted) as error:
         if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, one speaks
-            print(f"attnbench: {error}", file=sys.stderr)
+            print(f"attnbench: {visible(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("attnbench: interrupted", file=sys.stderr)

@@ -10,6 +10,16 @@ if TYPE_CHECKING:
 SIGNS = {"percent": "%", "nats": " nats"}
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Print a text, which may come from a record, on standard output."""
+    print(visible(text), end=end)
+
+
+def visible(text: str) -> str:
+    """The text with a space for each character that is not printable; line breaks are kept."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
 def record_lines(record: dict[str, Any]) -> Iterator[str]:
     """What a record says, a line each: how it ended, metrics, cost, time."""
     reason = f": {record['reason']}" if record.get("reason") else ""

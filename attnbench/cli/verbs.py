@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnbench.cli.show import say
 from attnbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ def run(asked: "Asked") -> int:
         from attnbench.sweeping import experiment
 
         return _sweep(experiment.grid(asked.words), asked)
-    from rich.console import Console
-
     from attnbench.cli import ready, show
+    from attnbench.cli.terminal import Terminal
     from attnbench.sweeping import sweep as run_cells
     from attnbench.sweeping.experiment import cell as make
 
@@ -33,13 +33,13 @@ def run(asked: "Asked") -> int:
     if asked.cfg:
         return _configuration(cell.config)
     ready.check_possible(cell)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     if asked.dry_run:
         return run_cells([cell], replace(cell.config.launch, retry=True), console, dry=True)
     ready.check([cell])
     found = _record(cell, console)
     for line in (*show.record_lines(found), *show.files(cell)):
-        console.print(line, markup=False)
+        console.print(line)
     return 0 if found["status"] in ("done", "skipped", "diverged") else 1
 
 
@@ -49,9 +49,9 @@ def _record(cell: "Cell", console: "Console") -> "Record":
     from attnbench.config.rules import stem_note
     from attnbench.sweeping.plan import due
 
-    console.print(f"{cell}  [{cell.key}]", markup=False)
+    console.print(f"{cell}  [{cell.key}]")
     if note := stem_note(cell.config):
-        console.print(note, markup=False)
+        console.print(note)
     found = records.find(Path(cell.config.results), cell.key)
     if found is not None and not due(cell, found, retry=True):
         console.print("already done; record:")
@@ -80,19 +80,18 @@ def status(asked: "Asked") -> int:
     cells = experiment.load(name).cells(rest) if name else []
     config = (cells or [experiment.cell(rest)])[0].config
     for line in status.lines(Path(config.results), Path(config.runs), cells):
-        print(line)
+        say(line)
     return 0
 
 
 def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
-    from rich.console import Console
-
     from attnbench import records, report
     from attnbench.cli import ready
+    from attnbench.cli.terminal import Terminal
     from attnbench.sweeping import check_alone
     from attnbench.sweeping import sweep as run_cells
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     if not cells:
         raise UserError("no cells left after applying 'exclude'")
     if asked.cfg:
@@ -106,8 +105,8 @@ def _sweep(cells: "Sequence[Cell]", asked: "Asked") -> int:
     results = Path(cells[0].config.results)
     found = [r for r in (records.find(results, c.key) for c in cells) if r]
     if found and not asked.dry_run:
-        console.print(report.summary(found), markup=False)
-        console.print(_written(report.write(results)), markup=False)
+        console.print(report.summary(found))
+        console.print(_written(report.write(results)))
     return status
 
 
@@ -139,10 +138,10 @@ def report(asked: "Asked") -> int:
     if "published" in kinds:
         from attnbench.cost.published import table as published
 
-        print(_written(published.write(results)))
+        say(_written(published.write(results)))
     if "published" not in kinds or "survey" in kinds:
         choice = report.Choice("survey" in kinds, report.points(given.get("difference")))
-        print(_written(report.write(results, choice)))
+        say(_written(report.write(results, choice)))
     return 0
 
 
@@ -163,7 +162,7 @@ def recommend(asked: "Asked") -> int:
 
 
 def _print(paragraphs: Iterable[str]) -> int:
-    print("\n\n".join(filter(None, paragraphs)))
+    say("\n\n".join(filter(None, paragraphs)))
     return 0
 
 
@@ -172,7 +171,7 @@ def listed(asked: "Asked") -> int:
     from attnbench.cli import listing
 
     for line in listing.lines(*asked.words):
-        print(line)
+        say(line)
     return 0
 
 
@@ -215,5 +214,5 @@ def _configuration(config: object) -> int:
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(OmegaConf.create(asdict(config)), enum_to_str=True)  # type: ignore[call-overload]
-    print(yaml.safe_dump(plain, sort_keys=False), end="")
+    say(yaml.safe_dump(plain, sort_keys=False), end="")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.cell import Cell
+from attnbench.config.keys import text
 from attnbench.config.rules import check_shared
 from attnbench.config.schema import Config, Origin
 from attnbench.errors import UserError
@@ -14,7 +15,7 @@ from attnbench.records import Record
 from attnbench.records.schema import TASKS_BEFORE
 from attnbench.report.load import VARIES, at
 from attnbench.report.query.selection import OF_TABLE
-from attnbench.report.query.words import text, word
+from attnbench.report.query.words import word
 from attnbench.report.tables.folds import FOLD, MEMBERS
 from attnbench.report.tables.table import Table
 

@@ -1,11 +1,10 @@
 """Settings as words of the command line."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_/.][\w./-]*", re.IGNORECASE)  # text without quotes
+from attnbench.config.keys import text
 
 
 def options(attn: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, ...]:
@@ -16,20 +15,6 @@ def options(attn: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, 
 def word(key: str, value: Any) -> str:
     """A setting as the command line takes it."""
     return f"{key}={text(value)}"
-
-
-def text(value: Any) -> str:
-    """A value by Hydra's grammar."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(text, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{k}:{text(v)}' for k, v in value.items())}}}"
-    if not isinstance(value, str) or PLAIN.fullmatch(value):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _same(one: Any, other: Any) -> bool:
