@@ -215,7 +215,10 @@ def _placed(file: str, target: Path, replace: bool) -> bool:
 
 def parse(file: Path) -> Record:
     """The record of a file, in the present version; raises `OSError` or `ValueError` with what is wrong."""
-    record = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("not a record: brackets in brackets without end") from None
     if not isinstance(record, dict):
         raise ValueError("not a record: not a JSON object")
     if missing := [key for key in schema.NEEDED if key not in record]:

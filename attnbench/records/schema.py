@@ -1,6 +1,6 @@
 """What a record is: its parts and their types, the versions that were, and the way from one to the next."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
@@ -174,7 +174,7 @@ def _with_present_names(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(names, dict) or not isinstance(config, dict):
         return record
     task, trained = TASKS_BEFORE.get(str(names.get("task"))), config.get("task") or {}
-    if task is None and trained.get("trains") is not False:
+    if not isinstance(trained, dict) or (task is None and trained.get("trains") is not False):
         return record
     parts: dict[str, Any] = {"task": {"name": task or trained.get("name")}, "recipe": {"trains": False}}
     changed = {name: {**(config.get(name) or {}), **part} for name, part in parts.items()}
@@ -196,7 +196,45 @@ def problem(record: Mapping[str, Any]) -> str | None:
     names, parts = _kinds(Names), _kinds(Record)
     wrong = [f"cell.{k}" for k, kinds in names.items() if not isinstance(cell.get(k), kinds)]
     wrong += [k for k in record if k in parts and not isinstance(record[k], parts[k])]
+    wrong += [] if wrong else _misshapen(record)
     return f"of a type that no record has: {', '.join(wrong)}" if wrong else None
+
+
+def _misshapen(record: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what is no mapping, or no list, where every record has one."""
+    found = [".".join(path) for path, kind in _branches() if not isinstance(_at(record, path), kind)]
+    splits = record.get("metrics") or {}
+    return found + [f"metrics.{k}" for k, scores in splits.items() if not isinstance(scores, dict)]
+
+
+def _at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """What is there; None where it, or what it would be a part of, is missing or of another kind."""
+    value: Any = record
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+@cache
+def _branches() -> tuple[tuple[tuple[str, ...], tuple[type, ...]], ...]:
+    """Paths, below a record's parts, at which there is a mapping or a list, or nothing."""
+    return tuple(
+        branch for key, hint in get_type_hints(Record).items() for branch in _below((key,), _part(key, hint))
+    )
+
+
+def _part(key: str, hint: Any) -> Any:
+    return _config() if key == "config" else hint
+
+
+def _below(path: tuple[str, ...], place: Any) -> Iterator[tuple[tuple[str, ...], tuple[type, ...]]]:
+    for key, hint in (_inside(place) or {}).items():
+        hints = [kind for kind in (get_args(hint) if _is_union(hint) else (hint,)) if kind is not type(None)]
+        kind = dict if is_dataclass(hints[0]) else _outermost(hints[0])
+        if kind in (dict, list):
+            yield (*path, key), (kind, type(None))
+            if get_origin(hints[0]) is None:  # in a mapping whose keys are free nothing is known
+                yield from _below((*path, key), hints[0])
 
 
 @cache

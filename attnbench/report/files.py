@@ -1,6 +1,7 @@
 """The files of a report: a pure function of the records."""
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from attnbench.report.tables.table import Table, tables
 TOGETHER = "accuracy-cost.csv"  # the rows of all tables that have an accuracy
 PAPERS = "papers.csv"  # published figures beside ours, of all tables
 ENDINGS = (".md", ".csv", ".tex", ".svg", ".png", ".pdf")  # of one leaderboard
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _leaderboard(
     numbers = leaderboard.comma_separated([table])
     shows, drawn = {}, dict[str, bytes]()
     for end, (_, text) in PICTURES.items() if pictures_too else ():
-        if made := _picture(f"{stem}{end}", end, table, numbers, there):
+        if made := _try_picture(f"{stem}{end}", end, table, numbers, there):
             shows[f"{stem}{end}.svg"] = text
             drawn |= made
     return {
@@ -100,6 +103,17 @@ def _leaderboard(
         f"{stem}.tex": latex.document(leaderboard.parts(table)),
         **drawn,
     }
+
+
+def _try_picture(
+    stem: str, end: str, table: Table, numbers: str, there: Callable[[str], bytes]
+) -> dict[str, bytes]:
+    """As `_picture`; one that fails is named and left out, and costs nothing else."""
+    try:
+        return _picture(stem, end, table, numbers, there)
+    except Exception as error:  # whatever the drawing library raises
+        log.warning("%s: the picture cannot be drawn (%s: %s)", stem, type(error).__name__, error)
+        return {}
 
 
 def _picture(

@@ -1,21 +1,27 @@
 """What a report writes: which files, the same each time, and what it does with those of others."""
 
+import copy
 import csv
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from attnbench import report
 from attnbench.cli.main import main
 from attnbench.errors import UserError
+from attnbench.report import files
 from attnbench.report.load import load
 from attnbench.report.pages import survey
+from attnbench.report.tables.table import Table
 from tests.factories import grid, page, put, record
 
 STEM = "cls-cifar10-resnet20-short"
@@ -141,6 +147,7 @@ def test_a_page_that_no_report_made_is_not_replaced(tmp_path: Path) -> None:
 FOREIGN = {
     "half": '{"schema": 1, "key": "ha',
     "list": "[1, 2]",
+    "deep": 100_000 * "[",
     "binary": b"\x80\x81".decode("latin-1"),
     "newer": json.dumps(record() | {"key": "newer", "schema": 99}),
     "status": json.dumps(record() | {"key": "status", "status": "perfect"}),
@@ -162,6 +169,31 @@ def test_a_file_that_is_no_record_is_named_and_the_rest_reported(
     assert f"{name}.json" in caplog.text
     assert f"- `cells/{name}.json`: " in page(tmp_path, "README")
     assert "+" in page(tmp_path)
+
+
+def test_a_record_with_parts_of_other_kinds_stops_no_table(tmp_path: Path) -> None:
+    """Every part and value of a record in turn is a number, text, a list, a mapping or null."""
+    base = record("se", 0, 60.0, cell__data="other") | {"schema": 1}
+    others = itertools.cycle((3, "x", [1], {"a": 1}, None))
+    put(tmp_path, *grid())
+    for number, (path, other) in enumerate(zip(parts_of(base), others)):
+        changed = copy.deepcopy(base) | {"key": f"k{number}", "table": f"t{number}"}
+        inside = changed
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = other
+        (tmp_path / "cells" / f"k{number}.json").write_text(json.dumps(changed))
+    report.write(tmp_path)
+    assert "+" in page(tmp_path)
+
+
+def parts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all that is in nested mappings and in the first of each list."""
+    found = list(value.items() if isinstance(value, dict) else enumerate(value[:1]))
+    for key, inner in found:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from parts_of(inner, (*path, key))
 
 
 def test_a_folder_of_foreign_files_alone_still_names_them(tmp_path: Path) -> None:
@@ -189,6 +221,27 @@ def test_names_of_files_stay_inside_the_folder(tmp_path: Path) -> None:
     written = report.write(put(tmp_path, record("se", 0, 60.0, cell__data="../../etc/x y")))
     assert {p.parent for p in written} == {tmp_path}
     assert (tmp_path / "cls-..-..-etc-x-y-resnet20-short.md").exists()
+
+
+def test_a_name_too_long_for_a_file_is_cut_and_stops_no_other_table(tmp_path: Path) -> None:
+    long = [record(attn, 0, 60.0, cell__data="x" * 300, table=t) for t in "ab" for attn in ("none", "se")]
+    alone = record("se", 0, 60.0, cell__backbone="y" * 300, table="c")
+    written = report.write(put(tmp_path, *grid(), *long, alone))
+    assert all(len(path.name) < 140 for path in written)
+    assert len([p for p in written if p.suffix == ".md" and ("xxx" in p.name or "yyy" in p.name)]) == 3
+    assert "+" in page(tmp_path)
+
+
+def test_a_picture_that_fails_is_named_and_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(table: Table) -> None:
+        raise ValueError("no axis for this")
+
+    monkeypatch.setattr(files, "PICTURES", {"": (fails, "Accuracy against cost")})
+    report.write(put(tmp_path, *grid()))
+    assert "cls-cifar10-resnet20-short: the picture cannot be drawn (ValueError: no axis" in caplog.text
+    assert "+" in page(tmp_path) and ".svg" not in page(tmp_path)
 
 
 @pytest.mark.parametrize(("count", "yardsticks"), [(8, 8), pytest.param(40, 20, marks=pytest.mark.slow)])

@@ -114,8 +114,9 @@ def test_two_processes_give_the_curves_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curves_of_one_on_every_family(tmp_path):
-    assert_equal(tmp_path, [of(name) for name in FAMILIES])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_give_the_curves_of_one_on_every_family(tmp_path, family):
+    assert_equal(tmp_path, [of(family)])
 
 
 def test_the_families_are_those_of_the_backbones():

@@ -8,7 +8,8 @@ from typing import Any
 from attnbench.report.tables.conditions import apart
 from attnbench.report.tables.table import Table
 
-LONGEST = 72  # letters of a file's name before its ending
+LONGEST = 72  # letters of a file's name before its ending, with the settings that distinguish it
+LIMIT = 120  # letters of any; file systems take 255 bytes, some of them 143, endings included
 
 
 def names(found: Sequence[Table]) -> dict[str, Table]:
@@ -22,7 +23,7 @@ def names(found: Sequence[Table]) -> dict[str, Table]:
         groups.setdefault(_stem(table.about), []).append(table)
     named: dict[str, Table] = {}
     for stem, group in groups.items():
-        own = _variants(stem, group) if len(group) > 1 else {stem: group[0]}
+        own = _variants(stem, group) if len(group) > 1 else {_within(stem, group[0]): group[0]}
         named |= {s if s not in named else _stem((s, t.fingerprint)): t for s, t in own.items()}
     return {stem: named[stem] for stem in sorted(named, key=lambda s: (named[s].about, s))}
 
@@ -42,7 +43,16 @@ def _variants(stem: str, group: list[Table]) -> dict[str, Table]:
     for table in group:
         fits = 0 < len(table.variant) <= LONGEST
         table.variant = table.variant if fits else table.fingerprint
-    return {_stem((stem, table.fingerprint)): table for table in group}
+    return {_cut(stem, table): table for table in group}
+
+
+def _within(stem: str, table: Table) -> str:
+    return stem if len(stem) <= LIMIT else _cut(stem, table)
+
+
+def _cut(stem: str, table: Table) -> str:
+    """As much of the name as there is room for, and the table's fingerprint."""
+    return _stem((stem[: LIMIT - len(table.fingerprint)], table.fingerprint))
 
 
 def _telling(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:

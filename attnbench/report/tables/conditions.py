@@ -159,7 +159,7 @@ def _recipe(records: list[Record]) -> str:
     usual = dict(flatten(asdict(Recipe())))
     flats = [dict(flatten(at(r, "config", "recipe") or {})) for r in kinds]
     keys = dict.fromkeys(key for flat in flats for key in flat if key != "name" and acts(key, flat))
-    found = {key: _setting(kinds, "recipe", *key.split(".")) for key in keys}
+    found = {key: _values(flats, key) for key in keys}  # also of settings that are no longer there
     if "sgd" in found.get("optimizer.name", ""):
         found["optimizer.name"] = found["optimizer.name"].replace("sgd", "sgd (Nesterov)")
     stated = [k for k, v in found.items() if v and (k in ALWAYS or k not in usual or v != str(usual[k]))]
@@ -208,6 +208,11 @@ def _dates(records: list[Record]) -> str:
 
 def _setting(records: list[Record], *path: str) -> str:
     return " and ".join(distinct(records, "config", *path))
+
+
+def _values(flats: list[dict[str, Any]], key: str) -> str:
+    """The different values of a setting, as `_setting` has them."""
+    return " and ".join(sorted({str(v) for flat in flats if (v := flat.get(key)) not in (None, "")}))
 
 
 def _unlike(records: list[Record], *path: str) -> list[Record]:

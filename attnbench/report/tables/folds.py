@@ -23,7 +23,7 @@ def averaged(found: Iterable[Record]) -> list[Record]:
     """
     alone, tables = [], defaultdict(list)
     for record in found:
-        if at(record, *FOLD) is None:
+        if not isinstance(at(record, *FOLD), int | str):
             alone.append(record)
         else:
             tables[_shared(record)].append(record)
