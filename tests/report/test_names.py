@@ -12,7 +12,7 @@ from attnbench.report.query.selection import Selection
 from attnbench.report.query.store import read
 from attnbench.report.tables.table import tables
 from attnbench.sweeping import experiment
-from tests.report.test_report import put, record
+from tests.factories import put, record
 
 
 def titles(made: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """A convolution with a larger kernel in the place of one: more of the image is seen, without attention."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,16 +28,14 @@ class LargeKernels(Replacement):
     def __init__(self, channels: int, conv: nn.Conv2d, more: int = 1) -> None:
         super().__init__()
         (kh, kw), (dh, dw), (ph, pw) = conv.kernel_size, conv.dilation, padding(conv)
-        wider = nn.Conv2d(
-            conv.in_channels,
-            conv.out_channels,
-            (kh + 2 * more, kw + 2 * more),
-            conv.stride,
-            (ph + dh * more, pw + dw * more),
-            conv.dilation,
-            conv.groups,
-            device="meta",
-        )
+        geometry: dict[str, Any] = {
+            "stride": conv.stride,
+            "padding": (ph + dh * more, pw + dw * more),
+            "dilation": conv.dilation,
+            "groups": conv.groups,
+        }
+        kernel = (kh + 2 * more, kw + 2 * more)
+        wider = nn.Conv2d(conv.in_channels, conv.out_channels, kernel, **geometry, device="meta")
         self.conv = like(wider, bias=conv.bias is not None)
 
     def g(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
