@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from attnbench import cost, data, records, tasks, tracking
 from attnbench.backbones._own import own_attention
@@ -24,7 +23,7 @@ from attnbench.errors import Impossible, Interrupted, Overdue, UserError
 from attnbench.grafting import graft
 from attnbench.grafting.dry_run import runs
 from attnbench.records import Busy, locked
-from attnbench.training import distributed, micro_batch, weights
+from attnbench.training import distributed, feasible, micro_batch, weights
 from attnbench.training.averaging import too_slow
 from attnbench.training.distributed import Group
 from attnbench.training.evaluation import Diverged, evaluate, final
@@ -165,6 +164,8 @@ def _measure(
     measured.took("data")
     network = build(cell, task).to(device)
     measured.took("build")
+    if dataset is not None:
+        feasible.check(config, network, len(dataset.train), group)
     if group.first and measured.cost is None:
         measured.cost = _profile(cell, task, network, device)
         measured.took("cost")
@@ -180,7 +181,6 @@ def _measure(
     layout = torch.channels_last if config.hardware.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
     steps = len(dataset.train) // config.recipe.batch_size
-    _check_sizes(config, network, len(dataset.train), steps, group)
     if group.first and (slow := too_slow(config.recipe, steps * config.recipe.epochs)):
         watcher.note(slow)
     training = Training(network, task, config, steps, group)
@@ -278,22 +278,6 @@ def _pixels_seen(network: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     """Of networks that see an image by glimpses: pixels that one prediction reads, and those of the image."""
     seen = [n for m in graft.mechanisms(network) if (n := m.pixels_seen()) is not None]
     return {"pixels_seen": sum(seen), "pixels": shape[-2] * shape[-1]} if seen else {}
-
-
-def _check_sizes(config: Config, network: nn.Module, images: int, steps: int, group: Group) -> None:
-    batch = config.recipe.batch_size
-    if steps == 0:
-        raise UserError(f"recipe.batch_size={batch} is more than the {images} training images")
-    if batch % group.world:
-        raise UserError(f"recipe.batch_size={batch} does not divide among {group.world} processes")
-    part = batch // group.world
-    size = config.hardware.micro_batch or part
-    alone = part < 2 or size < 2 or part % size == 1
-    if batch > 1 and alone and any(isinstance(m, _BatchNorm) for m in network.modules()):
-        raise UserError(
-            f"one image at a time: recipe.batch_size={batch} in {group.world} processes with "
-            f"hardware.micro_batch={config.hardware.micro_batch}; batch normalization needs two or more"
-        )
 
 
 def pick_device(hardware: Hardware) -> torch.device:

@@ -129,6 +129,20 @@ def leave_alone(cell: Cell) -> None:
         os._exit(BUSY)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["task=skeleton", "backbone=lstm", "data.size=32"], "lstm"),
+        (["task=clip", "task.options.head=lstm", "data.frames=2", "data.size=16"], "head.lstm"),
+    ],
+)
+def test_half_precision_is_refused_for_an_lstm_on_a_cpu(tmp_path, words, name):
+    half = tiny(tmp_path, *words, "attn=none", "recipe.augment.crop=none", "recipe.precision=fp16")
+    with pytest.raises(UserError, match=rf"^recipe\.precision=fp16: an LSTM \({name}\) cannot train in fp16"):
+        running.run(half)
+    assert records.read(tmp_path) == ([], {})
+
+
 def test_a_cell_that_another_process_runs_is_left_alone(tmp_path):
     cell, seen = tiny(tmp_path, *UNWEIGHED), []
 
