@@ -7,7 +7,7 @@ TRIES  ?= 3
 RESULTS ?= results/local  # of your runs, where git ignores them; results/ itself holds the project's own
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test lint bench report clean mechanisms loop
+.PHONY: help install sweep test lint bench report clean mechanisms loop planning store
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -40,10 +40,10 @@ lint: $(READY)  ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(READY)  ## measure our speed: make bench, make bench mechanisms, make bench sweep
-	$(RUN) -m attnbench bench $(or $(filter mechanisms loop sweep,$(MAKECMDGOALS)),loop) $(ARGS)
+bench: $(READY)  ## measure our speed: make bench, make bench mechanisms (planning, store, sweep)
+	$(RUN) -m attnbench bench $(or $(filter mechanisms loop planning store sweep,$(MAKECMDGOALS)),loop) $(ARGS)
 
-mechanisms loop: bench
+mechanisms loop planning store: bench
 	@:
 
 report: $(READY)  ## write the leaderboards from the records of your runs (RESULTS=folder)

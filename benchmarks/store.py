@@ -1,4 +1,4 @@
-"""How long questions to a large store take.
+"""How much time and memory questions to a large store take.
 
 `python -m benchmarks.store [RECORDS ...]` writes `results/store-speed.md`. A store is made of copies of one
 record under other names, 250 a table; every question is a process of its own.
@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 from attnbench import mechanisms, records
 from attnbench.records.index import FILE
 
-SIZES = (1_000, 10_000, 50_000)
+SIZES = (1_000, 10_000, 50_000, 100_000)
+REPORTED = 10_000  # records at most of a store that whole reports are written of
 SEEDS, ROWS = 5, 50  # of a table
 QUESTIONS = {
     "status": ["status"],
@@ -47,7 +47,7 @@ def _renamed(pattern: records.Record, key: str, table: int, attn: str, seed: int
 
 
 def measure(count: int) -> Iterator[dict[str, Any]]:
-    """Seconds and peak memory of each question, without the index and with it."""
+    """CPU seconds and peak memory of each question, without the index and with it, and of reports."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         fill(results, count)
@@ -56,23 +56,28 @@ def measure(count: int) -> Iterator[dict[str, Any]]:
                 if state == "index is built":
                     (results / FILE).unlink(missing_ok=True)
                 yield {"records": count, "question": name, "state": state, **_asked(words, results)}
+        if count <= REPORTED:
+            yield from ({"records": count, **line} for line in _reports(results))
+
+
+def _reports(results: Path) -> Iterator[dict[str, Any]]:
+    """A report of everything, one of nothing new, and one of one record that changed."""
+    for state in ("first", "nothing new", "one record changed"):
+        if state == "one record changed":
+            file = min(records.folder(results).iterdir())
+            file.write_text(json.dumps({**json.loads(file.read_text()), "reason": "changed"}))
+        yield {"question": "report", "state": state, **_asked(["report"], results)}
 
 
 def _asked(words: Sequence[str], results: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "attnbench", *words, f"results={results}"]
     code = f"import resource, subprocess; subprocess.run({command!r}, check=True, stdout=subprocess.DEVNULL)"
     peak = "print(resource.getrusage(resource.RUSAGE_CHILDREN))"
-    started = time.perf_counter()
     stated = subprocess.run(
         [sys.executable, "-c", f"{code}; {peak}"], capture_output=True, text=True, check=True
     ).stdout
-    seconds = time.perf_counter() - started
     used = {key: float(value) for key, value in re.findall(r"ru_(utime|stime|maxrss)=([\d.]+)", stated)}
-    return {
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(used["utime"] + used["stime"], 2),
-        "peak_mb": round(used["maxrss"] / 1024),
-    }
+    return {"cpu_seconds": round(used["utime"] + used["stime"], 1), "peak_mb": round(used["maxrss"] / 1024)}
 
 
 def main(words: Sequence[str] = ()) -> int:
@@ -91,8 +96,8 @@ def main(words: Sequence[str] = ()) -> int:
 
 INTRODUCTION = """# Questions to a large store
 
-How long a question takes, imports included, where the index over the records has to be built first and where
-it is there (`python -m benchmarks.store`). Seconds by the clock include what else the machine did.
+CPU seconds and peak memory of a question, imports included, where the index over the records has to be built
+first and where it is there; and of reports, with their pictures (`python -m benchmarks.store`).
 """
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
+from attnbench.cli.verbs import BENCHES
 from attnbench.config import files
 from attnbench.config.schema import GROUPS, Config, choices
 from attnbench.errors import UserError, unknown
@@ -90,7 +91,7 @@ def _words(verb: str) -> str:
         "report": "published survey results= difference=",
         "completion": "bash zsh",
     }
-    return own.get(verb, "loop mechanisms planning sweep" if verb == "bench" else "$_attnbench_settings")
+    return own.get(verb, " ".join(BENCHES) if verb == "bench" else "$_attnbench_settings")
 
 
 def _settings() -> Iterator[str]:

@@ -144,7 +144,7 @@ VERBS: Mapping[str, Verb] = {
             "bench",
             verbs.bench,
             "measure our speed against the plain form",
-            "[loop|mechanisms|planning|sweep] [KEY=VALUE ...]",
+            f"[{'|'.join(verbs.BENCHES)}] [KEY=VALUE ...]",
             "what to measure, and its settings",
             (("mechanisms", "every mechanism that has a faster form"),),
         ),

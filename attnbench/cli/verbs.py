@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attnbench.cli.show import say
 from attnbench.errors import UserError, unknown
 
+BENCHES = ("loop", "mechanisms", "planning", "store", "sweep")
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -191,11 +192,15 @@ def cost(asked: "Asked") -> int:
 def bench(asked: "Asked") -> int:
     """Measure our own speed."""
     from importlib import import_module
+    from importlib.util import find_spec
 
-    known = ("loop", "mechanisms", "planning", "sweep")
     kind, *rest = asked.words or ["loop"]
-    if kind not in known:
-        raise unknown("bench", kind, known)
+    if kind not in BENCHES:
+        raise unknown("bench", kind, BENCHES)
+    if find_spec("benchmarks") is None:
+        raise UserError(
+            "bench: benchmarks/ is in a checkout of the sources alone, not in an installed package"
+        )
     return import_module(f"benchmarks.{kind}").main(rest)
 
 

@@ -242,3 +242,9 @@ def test_what_only_building_shows_to_be_impossible_is_refused_by_hand_and_leaves
         assert main([*way, *words]) == 2
         assert "attn=sasa: layer3.0.conv2: 64 channels do not divide into 7" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_an_installed_package_without_benchmarks_says_where_they_are(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["bench", "planning"]) == 2
+    assert "in a checkout of the sources alone" in capsys.readouterr().err
