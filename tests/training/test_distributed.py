@@ -109,8 +109,19 @@ def assert_equal(folder: Path, cells: Sequence[Sequence[str]]) -> None:
 
 
 def test_two_processes_give_the_curves_of_one(tmp_path):
-    """The batch norms of mobilenetv3 have activations of their own; ema keeps running bases."""
-    assert_equal(tmp_path, [["attn=ema", "site=late", "backbone=mobilenetv3_small", *WORDS]])
+    """The batch norms of mobilenetv3 have activations of their own; ema keeps running bases.
+
+    Images are mixed in the pairs of the whole batch, also where each process has an odd number of them; losses
+    over pixels weigh those of both processes, of which one may have fewer that are labelled.
+    """
+    mixed = ["recipe.augment.mixup=0.8", "recipe.augment.cutmix=1", "recipe.label_smoothing=0.1"]
+    pixels = ["task=seg", "data.size=16", "task.options.dropout=0", "recipe.augment.crop=scaled"]
+    cells = [
+        ["attn=ema", "site=late", "backbone=mobilenetv3_small", *WORDS],
+        ["attn=se", "backbone=resnet8", *WORDS, *mixed, "recipe.batch_size=6"],
+        ["attn=se", "backbone=resnet8", "site=residual", *WORDS, *pixels],
+    ]
+    assert_equal(tmp_path, cells)
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def leave_alone(cell: Cell) -> None:
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["task=skeleton", "backbone=lstm", "data.size=32"], "lstm"),
+        (["task=skeleton", "backbone=lstm", "data.size=32"], "network.lstm"),
         (["task=clip", "task.options.head=lstm", "data.frames=2", "data.size=16"], "head.lstm"),
     ],
 )
