@@ -67,10 +67,15 @@ class Cell:
     @cached_property
     def impossible(self) -> str | None:
         """Why it has no meaning, as far as names alone can tell."""
-        if self.mechanism == "none" or self.site in self.config.sites:
+        if self.mechanism == "none":
             return None
-        known = ", ".join(self.config.sites)
-        return f"{self.config.backbone.name} has no site '{self.site}' (it has: {known})"
+        if self.site not in self.config.sites:
+            known = ", ".join(self.config.sites)
+            return f"{self.config.backbone.name} has no site '{self.site}' (it has: {known})"
+        reads = mechanisms.entry(self.mechanism).reads == "skeleton"
+        if reads == (self.config.sites[self.site].layout == Layout.BTJC):
+            return None
+        return f"it reads {'skeletons' if reads else 'images'}, and {self.config.task.name} has none"
 
     @cached_property
     def table(self) -> str:

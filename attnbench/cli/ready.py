@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from attnbench import data, records, tasks
+from attnbench import data, records
 from attnbench.cell import Cell
-from attnbench.config import compose, files
-from attnbench.config.files import names
+from attnbench.cli import fitting
 from attnbench.config.schema import Config, Origin
 from attnbench.data import contents
 from attnbench.errors import UserError
@@ -93,26 +92,7 @@ def check_possible(cell: Cell) -> None:
     """Raise `UserError`, with what fits, for a cell whose mechanism has no site in its network."""
     if cell.impossible is None:
         return
-    if fits := _fitting(cell):
-        where = f"stands at site '{cell.site}', which backbone={cell.config.backbone.name} does not have"
-        raise UserError(f"attn={cell.mechanism} {where}; choose {fits}")
-    raise UserError(f"attn={cell.mechanism}: {cell.impossible}")
-
-
-def _fitting(cell: Cell) -> str:
-    """The first choice of another backbone, or of another task, whose network has the site; or nothing."""
-    needs = tasks.card(cell.config).backbone
-    for name in _naming("backbone", cell.site):
-        found = compose.read("backbone", name)
-        if cell.site in found.get("sites", {}) and found.get("takes", "images") == needs:
-            return f"backbone={name}"
-    for name in _naming("task", cell.site):
-        if cell.site in compose.read("task", name).get("sites", {}):
-            return f"task={name}"
-    return ""
-
-
-def _naming(group: str, site: str) -> list[str]:
-    """The files of a group that name a site themselves first, so that few are composed; then the others."""
-    own = [name for name in names(group) if f"{site}:" in files.find(group, name).read_text(encoding="utf-8")]
-    return own if own or group == "task" else names(group)
+    fits = fitting.first(cell)
+    where = f"stands at site '{cell.site}', which backbone={cell.config.backbone.name} does not have"
+    why = f" {where}" if fits and cell.site not in cell.config.sites else f": {cell.impossible}"
+    raise UserError(f"attn={cell.mechanism}{why}{f'; choose {fits}' if fits else ''}")

@@ -48,6 +48,7 @@ class Entry:
     card: Mapping[str, Any]  # the card's columns; an expression such as `params` stays source text
 
     description: str = field(default="", compare=False)  # the class's docstring
+    reads: str = "map"  # what the class says that it takes: see `base.Mechanism`
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
@@ -194,6 +195,7 @@ def read(path: Path) -> Entry:
         arguments=_arguments(cls, tree, path),
         card=_columns(card, path),
         description=ast.get_docstring(cls) or "",
+        reads=str(_constant(cls, "reads") or Entry.reads),
     )
 
 
@@ -211,12 +213,22 @@ def _columns(card: ast.Call, path: Path) -> dict[str, Any]:
 
 
 def _card(cls: ast.ClassDef) -> ast.Call | None:
+    value = _assigned(cls, "card")
+    return value if isinstance(value, ast.Call) else None
+
+
+def _constant(cls: ast.ClassDef, name: str) -> Any:
+    value = _assigned(cls, name)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def _assigned(cls: ast.ClassDef, name: str) -> ast.expr | None:
+    """What a class assigns to an attribute."""
     for node in cls.body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Call):
-            continue
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        if isinstance(target, ast.Name) and target.id == "card":
-            return node.value
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == name:
+                return node.value
     return None
 
 
