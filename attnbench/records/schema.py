@@ -75,6 +75,8 @@ class Cost(TypedDict, total=False):
     macs: int | None
     macs_head: int
     macs_auxiliary: int
+    macs_head_fvcore: int
+    macs_auxiliary_fvcore: int
     macs_fvcore: int | None
     elementwise: int | None
     elementwise_fvcore: int | None

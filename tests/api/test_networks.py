@@ -116,7 +116,7 @@ def test_none_touches_nothing_and_wrong_requests_are_refused() -> None:
         attnbench.graft(model, "se", image=IMAGE)
     with pytest.raises(UserError, match="unknown way to stand"):
         attnbench.graft(model, "se", at="layer1", how="behind", image=IMAGE)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="stands beside a convolution, not instead of one"):
+    with pytest.raises(UserError, match="SE cannot replace a convolution"):
         attnbench.graft(model, "se", at="layer*.*.conv2", how="instead", image=IMAGE)
     assert not [m for m in model.modules() if "attnbench" in type(m).__module__]
 

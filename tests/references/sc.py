@@ -55,5 +55,5 @@ def test_widths_of_input_and_output_may_differ():
 
 
 def test_one_channel_is_refused():
-    with pytest.raises(Impossible, match="halves"):
+    with pytest.raises(Impossible, match="at least 2 channels"):
         SC.at(Place("conv2", 1, (8, 8)))
