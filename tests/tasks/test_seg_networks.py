@@ -16,6 +16,7 @@ from attnbench.cell import Cell
 from attnbench.config.schema import Site
 from attnbench.errors import Impossible, UserError
 from attnbench.grafting.attached import inside
+from attnbench.grafting.calls import check_called
 from attnbench.grafting.graft import graft, mechanisms
 from attnbench.mechanisms import entries, load
 from attnbench.mechanisms.base import Place
@@ -453,3 +454,9 @@ def test_a_head_that_is_not_described_is_left_alone() -> None:
     site = Site(after=["0"], head=["1"])
     (new,) = graft(model, "danet", {}, site, (3, 8, 8))
     assert model[0].attention is new and isinstance(model[1], nn.Conv2d)
+
+
+@pytest.mark.parametrize("name", [name for name in entries() if name in HEADS])
+def test_a_papers_head_calls_its_mechanism(name: str) -> None:
+    """What no forward pass reaches ends a cell as failed, so a head must not go round the mechanism's own."""
+    check_called(network(f"attn={name}", "site=head"), torch.randn(2, 3, *SIZE))

@@ -111,8 +111,8 @@ def assert_equal(folder: Path, cells: Sequence[Sequence[str]]) -> None:
 def test_two_processes_give_the_curves_of_one(tmp_path):
     """The batch norms of mobilenetv3 have activations of their own; ema keeps running bases.
 
-    Images are mixed in the pairs of the whole batch, also where each process has an odd number of them; losses
-    over pixels weigh those of both processes, of which one may have fewer that are labelled.
+    Images are mixed in the pairs of the whole batch, also where each process has an odd number of them;
+    losses over pixels weigh those of both processes, of which one may have fewer that are labelled.
     """
     mixed = ["recipe.augment.mixup=0.8", "recipe.augment.cutmix=1", "recipe.label_smoothing=0.1"]
     pixels = ["task=seg", "data.size=16", "task.options.dropout=0", "recipe.augment.crop=scaled"]

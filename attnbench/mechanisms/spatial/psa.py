@@ -94,8 +94,9 @@ class PSA(Mechanism):
         y = self.project(moved.unflatten(2, self.small(x.shape[2:])))
         return F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True).to(x.dtype)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return self.joined(self.parts(x), x)
+    def forward(self, x: Float[Tensor, "b c h w"], beside: bool = False) -> Float[Tensor, "b c h w"]:
+        """x plus both outcomes; `beside`: the outcomes alone, for what puts x beside them."""
+        return (self.both if beside else self.joined)(self.parts(x), x)
 
 
 class Head(SegmentationHead):
@@ -110,8 +111,7 @@ class Head(SegmentationHead):
     def forward(
         self, x: Float[Tensor, "b c h w"], levels: Sequence[Tensor] = (), coarse: Tensor | None = None
     ) -> Float[Tensor, "b classes h w"]:
-        outcome = self.attention.both(self.attention.parts(x), x)
-        return self.classify(self.fuse(torch.cat([x, outcome], 1)))
+        return self.classify(self.fuse(torch.cat([x, self.attention(x, beside=True)], 1)))
 
 
 class Branch(nn.Module):
