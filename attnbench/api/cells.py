@@ -108,12 +108,12 @@ def sweep(*given: str, show: bool = False, **settings: Any) -> "pd.DataFrame":
     if not cells:
         raise UserError("no cells are left: exclude leaves none over")
     ready.check(cells)
-    told = io.StringIO()
-    console = Console(highlight=False, soft_wrap=True, file=None if show else told)
+    printed = io.StringIO()
+    console = Console(highlight=False, soft_wrap=True, file=None if show else printed)
     status = run_cells(cells, cells[0].config.launch, console)
     if status == STOPPED:
         raise KeyboardInterrupt
     if status == REFUSED:
-        raise UserError(told.getvalue().strip().rpartition("\n")[2] or "cells could not be run")
+        raise UserError(printed.getvalue().strip().rpartition("\n")[2] or "cells could not be run")
     found = (records.find(Path(cell.config.results), cell.key) for cell in cells)
     return framed([record for record in found if record])

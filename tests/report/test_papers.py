@@ -94,11 +94,11 @@ def test_papers_stand_beside_our_row_once_a_source() -> None:
 
 def test_a_network_of_which_nothing_is_published_has_no_such_section() -> None:
     (table,) = tables(grid())
-    assert beside.is_told(table)  # ResNet-20 on CIFAR-10
+    assert beside.is_published(table)  # ResNet-20 on CIFAR-10
     (other,) = tables(
         [record("none", 0, 60.0, cell__data="scenes"), record("se", 0, 60.0, cell__data="scenes")]
     )
-    assert not beside.is_told(other)
+    assert not beside.is_published(other)
     assert "Papers" not in leaderboard.markdown(other, {})
 
 

@@ -60,8 +60,8 @@ def test_such_scores_stand_beside_no_papers_figures(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(accuracies, "on", lambda *_: {"se": [figure]})
     official, other = table(score="labels"), table(score="frame")
-    assert beside.is_told(official) and leaderboard.PAPERS in leaderboard.parts(official)
-    assert not beside.is_told(other) and leaderboard.PAPERS not in leaderboard.parts(other)
+    assert beside.is_published(official) and leaderboard.PAPERS in leaderboard.parts(official)
+    assert not beside.is_published(other) and leaderboard.PAPERS not in leaderboard.parts(other)
     assert "80.1" in leaderboard.papers([official]) and "80.1" not in leaderboard.papers([other])
     assert "76" not in leaderboard.papers([other])
 

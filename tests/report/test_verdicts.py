@@ -177,8 +177,8 @@ def test_segmentation_shows_its_classes_and_its_head() -> None:
 
 def test_what_a_constant_class_scores_is_told_where_it_was_measured() -> None:
     assert "constant class" not in leaderboard.markdown(of_task("seg"), {})
-    told = leaderboard.markdown(of_task("seg", miou_constant=2.4412), {})
-    assert "- Constant-class baseline: a constant class scores 2.44 % mIoU\n" in told
+    page = leaderboard.markdown(of_task("seg", miou_constant=2.4412), {})
+    assert "- Constant-class baseline: a constant class scores 2.44 % mIoU\n" in page
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def _leaderboard(stem: str, table: Table, pictures: Sequence[str]) -> str:
         data = base64.b64encode(picture.encode()).decode()
         source = f'src="data:image/svg+xml;base64,{data}"'
         parts.append(f'<div class="picture"><img {source} alt="Picture of {escape(table.title)}"></div>')
-    if beside.is_told(table):
+    if beside.is_published(table):
         parts += [
             f"<p>{escape(beside.UNITS.replace('`', ''))}</p>",
             _table(beside.lines(table), beside.columns(table)),

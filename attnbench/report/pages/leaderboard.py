@@ -28,7 +28,7 @@ Parts = dict[str, tuple[Sequence[Remembering], list[Column]]]  # heading -> rows
 def parts(table: Table) -> Parts:
     """All of a leaderboard: its own sections, then papers beside it where any tell of its network."""
     found: Parts = {heading: (table.rows, columns) for heading, columns in sections(table).items()}
-    if beside.is_told(table):
+    if beside.is_published(table):
         found[PAPERS] = beside.lines(table), beside.columns(table)
     return found
 

@@ -143,6 +143,6 @@ def _best_of(value: str, of: int) -> str:
     return value if of == 1 else f"{value} (best of {of})"
 
 
-def is_told(table: Table) -> bool:
+def is_published(table: Table) -> bool:
     """Whether anything is published on the table's network and data."""
     return any(line.figures for line in lines(table)) and any(row.attn == CONTROL for row in table.rows)

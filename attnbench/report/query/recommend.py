@@ -108,12 +108,12 @@ def recommend(words: Sequence[str], compose: Compose) -> Iterator[str]:
     question = Question.read(words)
     found = question.answers()
     for answer in found:
-        yield from _told(answer, question, compose)
+        yield from _paragraphs(answer, question, compose)
     if not found:
         yield from _from_costs(question, compose)
 
 
-def _told(answer: Answer, question: Question, compose: Compose) -> Iterator[str]:
+def _paragraphs(answer: Answer, question: Question, compose: Compose) -> Iterator[str]:
     table, asked, bounds = answer.table, question.asked, question.bounds
     under = ", ".join(f"{limit.kind} at most {limit.text}" for limit in bounds) or "no limit of cost"
     yield f"# {table.title}: {under}"
