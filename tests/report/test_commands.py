@@ -65,7 +65,7 @@ def test_the_cells_that_are_missing_would_stand_in_the_tables_of_the_records(
 def test_every_table_of_networks_that_were_trained_is_reached_with_all_its_folds() -> None:
     for data in ("camvid", "sbu", "mnist"):
         reached = {cell.table for line in printed(compare, f"data={data}") for cell in made(line)}
-        every = {r["table"] for r in about(data=data)}
+        every = {r["table"] for r in about(data=data) if r["metrics"]}
         full = {t for t in every if all(_seeds(t, a) >= 5 for a in {r["cell"]["attn"] for r in _of(t)})}
         assert reached == every - full, data
 
